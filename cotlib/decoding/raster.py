@@ -1,0 +1,51 @@
+"""Raster order: one token after the other, left to right and top to bottom, with a key/value cache."""
+
+from collections.abc import Generator
+
+import torch
+from torch import Tensor
+
+from cotlib.decoding.noise import draw_codes, path_uniforms
+from cotlib.interfaces import Step
+
+
+def raster_steps(
+    model, prompts: list[str], paths: list[int], seed: int,
+    guidance: float | None = None, temperature: float = 1.0,
+) -> Generator[Step, Tensor | None, None]:  # fmt: skip
+    """Yields a `Step` after each token; send back bool [B] to stop the other rows, or nothing to go on with all.
+
+    Each token costs one row of the network: keys and values of text and earlier tokens are kept. In a step's
+    `codes`, places not drawn yet hold `mask_id`; `temperature` divides the logits.
+    """
+    n = model.grid[0] * model.grid[1]
+    distinct = list(dict.fromkeys(prompts))
+    owner = torch.tensor([distinct.index(p) for p in prompts])
+    cache = model.start_cache(model.prefix(distinct, guidance).select(owner), len(prompts))
+    uniforms = path_uniforms(seed, prompts, paths, (n,)).to(model.device)
+    number = torch.tensor(paths)
+    codes = torch.full((len(prompts), n), model.mask_id, device=model.device)
+    confidence = torch.full(codes.shape, float("-inf"), device=codes.device)
+    for place in range(n):
+        before = codes[:, place - 1] if place else torch.full_like(codes[:, 0], model.mask_id)
+        logits = model.next_logits(cache, before, place)
+        codes[:, place], confidence[:, place] = draw_codes(logits, uniforms[:, place], temperature)
+        masked = torch.arange(n, device=codes.device).expand_as(codes) > place
+        go_on = yield Step(place, codes.clone(), masked, confidence.clone(), number)
+        if go_on is not None and not bool(go_on.all()):
+            codes, confidence, uniforms, number = (
+                codes[go_on],
+                confidence[go_on],
+                uniforms[go_on],
+                number[go_on],
+            )
+            cache = cache.select(go_on)
+            if not len(codes):
+                return
+
+
+def sample_raster(model, prompts: list[str], paths: list[int], seed: int, **options) -> Tensor:
+    """Codes [B, N] of the finished paths; options as in `raster_steps`."""
+    for step in raster_steps(model, prompts, paths, seed, **options):
+        last = step
+    return last.codes

@@ -1,0 +1,37 @@
+"""How many tokens stay hidden after each round, and how much noise goes into choosing them (Show-o, MaskGIT)."""
+
+from math import cos, floor, pi
+
+from cotlib.errors import UserError
+
+
+def check_steps(steps: int, n_tokens: int) -> int:
+    """The number of rounds, if it is one: a whole number from 1 to the number of tokens. UserError otherwise."""
+    if not isinstance(steps, int) or not 1 <= steps <= n_tokens:
+        raise UserError(
+            f"steps is {steps}; expected a whole number from 1 to {n_tokens}, the number of image tokens"
+        )
+    return steps
+
+
+def masked_count(step: int, steps: int, n_tokens: int, unknown: int) -> int:
+    """Tokens left masked after `step` (from 0) of `steps`.
+
+    max(1, min(unknown - 1, floor(n_tokens cos(pi/2 (step+1)/steps)))), and 0 after the last step. `unknown` is the
+    number masked before the step. At least one token is fixed per step.
+    """
+    if step + 1 >= steps:
+        return 0
+    return max(1, min(unknown - 1, floor(n_tokens * cos(pi / 2 * (step + 1) / steps))))
+
+
+def temperatures(steps: int, start: float = 1.0) -> list[float]:
+    """Scale of the Gumbel noise in each step: as in Show-o's loop, a running product of (1 - (step+1)/steps).
+
+    The released code of the paper carries the end value, 0, over to the next path; here each path starts anew.
+    """
+    scales, scale = [], start
+    for step in range(steps):
+        scale *= 1 - (step + 1) / steps
+        scales.append(scale)
+    return scales

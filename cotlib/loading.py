@@ -1,0 +1,52 @@
+"""One door to everything that ships: `load("generator")`, `load("tokenizer")`, `load("judge")`."""
+
+from pathlib import Path
+
+from cotlib.assets import data_dir
+from cotlib.errors import UserError
+
+WEIGHTS = {"base": "generator-base", "clean": "generator-clean"}
+
+
+def load(
+    what: str, *, order: str = "masked", weights: str = "base", kind: str = "detector", device: str = "cpu"
+):
+    """A shipped model, ready to use.
+
+    what: "generator" (order "masked" or "raster", weights "base" or "clean"), "tokenizer", or "judge" (kind
+    "detector" or "template"). `weights` may also be a checkpoint folder. Raises UserError for anything else.
+    """
+    if what == "tokenizer":
+        from cotlib.models.tokenizer import PictogramTokenizer
+
+        return PictogramTokenizer.from_pretrained(data_dir() / "tokenizer", device)
+    if what == "generator":
+        from cotlib.models.generator import PictogramGenerator
+
+        generator = PictogramGenerator.from_pretrained(generator_folder(order, weights), device)
+        generator.tokenizer = load("tokenizer", device=device)
+        return generator
+    if what == "judge":
+        from cotlib.judging.pictogram import DetectorJudge, TemplateJudge
+
+        kinds = {"detector": DetectorJudge, "template": TemplateJudge}
+        if kind not in kinds:
+            raise UserError(f'there is no judge "{kind}"; expected "detector" or "template"')
+        return kinds[kind]()
+    raise UserError(f'there is no "{what}" to load; expected "generator", "tokenizer" or "judge"')
+
+
+def generator_folder(order: str, weights: str) -> Path:
+    """Checkpoint folder of a generator by order and name of its weights, or the folder itself when one is given."""
+    if order not in ("masked", "raster"):
+        raise UserError(f'there is no order "{order}"; expected "masked" or "raster"')
+    if order == "raster" and weights == "base":
+        return data_dir() / "generator-raster"
+    if order == "masked" and weights in WEIGHTS:
+        return data_dir() / WEIGHTS[weights]
+    folder = Path(weights)
+    if folder.is_dir():
+        return folder
+    raise UserError(
+        f'there are no weights "{weights}" for {order} order; expected "base" or a checkpoint folder'
+    )
