@@ -1,0 +1,5 @@
+"""The exercises of all notebooks, by name. A new notebook adds a module with a tuple EXERCISES and its name here."""
+
+from cotlib.lab.exercises import generation, measuring, tokens
+
+REGISTRY = {exercise.name: exercise for module in (tokens, generation, measuring) for exercise in module.EXERCISES}
