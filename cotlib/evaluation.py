@@ -1,0 +1,170 @@
+"""Measuring a strategy on a list of prompts: truth by the judge, an interval over prompts, and the cost.
+
+`evaluate` can be stopped at any time: finished prompts stand in a file beside the result, and the same call goes on
+from there. Prompts are worked on by several threads with one core each, which on small models is faster than several cores
+on one prompt; results do not depend on it, because every path owns its randomness.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cotlib.errors import UserError
+from cotlib.judging.stats import bootstrap_interval, coverage, task_means
+from cotlib.search import STRATEGIES, Ledger, decode_all
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured; its text form tells whether a half-finished result belongs to the same call."""
+
+    strategy: str = "single"
+    n: int = 1  # pictures a prompt and seed
+    seeds: tuple[int, ...] = (0,)
+    steps: int | None = None
+    guidance: float | None = None
+    model: str = "pictogram"
+    weights: str = "base"
+    order: str = "masked"
+    judge: str = "detector"
+
+    def __post_init__(self):
+        if self.strategy not in STRATEGIES:
+            raise UserError(
+                f'there is no strategy "{self.strategy}"; expected one of {", ".join(STRATEGIES)}'
+            )
+        if self.n < 1:
+            raise UserError(f"n is {self.n}; expected a whole number of at least 1")
+
+
+@dataclass
+class Row:
+    """One prompt's result: task, 0/1 for each judged picture (all seeds), and what it cost."""
+
+    prompt: str
+    task: str
+    scores: list[int]
+    ledger: dict
+
+
+def measure_prompt(model, judge, metadata: dict, plan: Plan) -> Row:
+    """Runs the strategy once per seed. With `single` every drawn picture is judged, else the chosen ones."""
+    ledger, scores = Ledger(), []
+    for seed in plan.seeds:
+        options = {"steps": plan.steps, "guidance": plan.guidance}
+        outcome = STRATEGIES[plan.strategy](model, [metadata["prompt"]], plan.n, seed, ledger, **options)
+        images = decode_all(model, outcome)[0] if plan.strategy == "single" else outcome.images
+        scores += [int(v.correct) for v in judge([metadata] * len(images), images)]
+    return Row(metadata["prompt"], metadata["tag"], scores, ledger.as_dict())
+
+
+def measure(model, judge, prompts: list[dict], plan: Plan, threads: int | None = None) -> Iterator[Row]:
+    """Yields a `Row` per prompt, in order, while `threads` prompts are worked on at once (default: one per core)."""
+    threads = min(threads or os.cpu_count() or 1, max(1, len(prompts)))
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // threads) if model.device.type == "cpu" else before)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(lambda metadata: measure_prompt(model, judge, metadata, plan), prompts)
+    finally:
+        torch.set_num_threads(before)
+
+
+def summarise(rows: list[Row], plan: Plan) -> dict:
+    """The result as one JSON object: overall, 95 % interval, tasks, coverage, ledger, versions."""
+    table = [(r.task, r.scores) for r in rows]
+    overall, low, high = bootstrap_interval(table)
+    result = {
+        "overall": round(overall, 4),
+        "ci95": [round(low, 4), round(high, 4)],
+        "tasks": {t: {"score": round(mean, 4), "count": count} for t, (mean, count) in task_means(table).items()},
+        "strategy": plan.strategy, "n": plan.n, "prompts": len(rows), "seeds": list(plan.seeds),
+        "model": plan.model, "weights": plan.weights, "order": plan.order, "judge": plan.judge,
+        "steps": plan.steps, "guidance": plan.guidance,
+        "ledger": total(rows), "versions": versions(),
+    }  # fmt: skip
+    if plan.strategy == "single":
+        result["coverage"] = coverage_curve(rows)
+    return result
+
+
+def coverage_curve(rows: list[Row], ks: tuple[int, ...] = (1, 2, 4, 8, 16, 20)) -> dict[str, float]:
+    """Mean over the tasks of the chance that k pictures hold a right one, for each k up to the pictures drawn."""
+    n = min(len(r.scores) for r in rows)
+    curve = {}
+    for k in (k for k in ks if k <= n):
+        table = [(r.task, [coverage(sum(r.scores), len(r.scores), k)]) for r in rows]
+        means = task_means(table)
+        curve[str(k)] = round(sum(m for m, _ in means.values()) / len(means), 4)
+    return curve
+
+
+def total(rows: list[Row]) -> dict:
+    """Sum of the rows' ledgers. Seconds are summed over threads, so they are seconds of one core."""
+    ledger = Ledger()
+    for row in rows:
+        ledger.add(Ledger(**{**row.ledger, "verifier_calls": row.ledger["verifier_calls"]}))
+    return ledger.as_dict()
+
+
+def evaluate(model, judge, prompts: list[dict], plan: Plan, out: Path | str,
+             watch: Callable[[Iterator[Row], int, int], Iterator[Row]] | None = None) -> dict:  # fmt: skip
+    """Measures all prompts, writes the JSON object to `out` and returns it; resumes a call that was stopped.
+
+    watch: wraps the iterator of rows (rows, done, of) to show progress. Raises UserError when `out` cannot be written.
+    """
+    out = Path(out)
+    partial = out.with_suffix(".partial.jsonl")
+    header = json.dumps(
+        {"plan": vars(plan) | {"seeds": list(plan.seeds)}, "prompts": [m["prompt"] for m in prompts]}
+    )
+    rows = _finished(partial, header)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        stream = partial.open("a", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be written ({error.strerror}); give a file in a folder of yours"
+        ) from error
+    with stream:
+        if not rows:
+            stream.truncate(0)
+            stream.write(header + "\n")
+        fresh = measure(model, judge, prompts[len(rows) :], plan)
+        for row in watch(fresh, len(rows), len(prompts)) if watch else fresh:
+            rows.append(row)
+            stream.write(json.dumps(vars(row)) + "\n")
+            stream.flush()
+    result = summarise(rows, plan)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    partial.unlink()
+    return result
+
+
+def _finished(partial: Path, header: str) -> list[Row]:
+    """Rows of an earlier, stopped call with the same plan and prompts; a half-written last line is left out."""
+    if not partial.is_file():
+        return []
+    first, *lines = partial.read_text(encoding="utf-8").splitlines() or [""]
+    if first != header:
+        return []
+    rows = []
+    for line in lines:
+        try:
+            rows.append(Row(**json.loads(line)))
+        except ValueError:
+            break
+    return rows
+
+
+def versions() -> dict[str, str]:
+    """Versions a result depends on."""
+    from cotlib import __version__
+
+    return {"cotlib": __version__, "python": platform.python_version(), "torch": torch.__version__}
