@@ -32,10 +32,16 @@ WIDGET_NOTE = "Interactive: run this notebook to use it. The figure beside it sh
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m cotlib.lab.build", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="notebooks to build, for example 01_image_tokens; default all")
-    parser.add_argument("--no-execute", action="store_true", help="convert without running; keep stored outputs")
+    parser.add_argument(
+        "names", nargs="*", help="notebooks to build, for example 01_image_tokens; default all"
+    )
+    parser.add_argument(
+        "--no-execute", action="store_true", help="convert without running; keep stored outputs"
+    )
     parser.add_argument("--check", action="store_true", help="only compare sources with notebooks")
-    parser.add_argument("--repository", metavar="OWNER/NAME[@TAG]", help="published address; '' takes it away")
+    parser.add_argument(
+        "--repository", metavar="OWNER/NAME[@TAG]", help="published address; '' takes it away"
+    )
     parser.add_argument("--folder", type=Path, default=NOTEBOOKS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
@@ -67,7 +73,7 @@ def build(folder: Path, name: str, execute: bool = True) -> int:
     old = nbformat.read(path, as_version=4) if path.exists() else None
     facts = measured(old)
     nb = convert(folder, name, facts)
-    run = Run(0.0, 0)
+    run = Run()
     if execute:
         print(f"{name}: running ...", flush=True)
         run = run_notebook(nb, folder)
@@ -83,7 +89,9 @@ def build(folder: Path, name: str, execute: bool = True) -> int:
     broken = [run.error] if run.error else []
     if execute and not run.error:
         broken = problems(nb, Address.load(folder).setup_cell(folder), len(text.encode()))
-    how = f"{run.seconds:.0f} s, {run.peak_mib} MiB, {len(text) / 1000:.0f} KB" if execute else "not executed"
+    how = (
+        f"{run.seconds:.0f} s, {run.peak_gb:.1f} GB, {len(text) / 1000:.0f} KB" if execute else "not executed"
+    )
     print(f"{name}: {how}" + "".join(f"\n  {text}" for text in broken))
     return int(bool(broken))
 
@@ -95,7 +103,9 @@ def convert(folder: Path, name: str, facts: dict | None = None):
     address = Address.load(folder)
     nb = jupytext.read(folder / "src" / f"{name}.py", fmt="py:percent")
     if not any("setup" in cell.metadata.get("tags", []) for cell in nb.cells):
-        raise UserError(f'{name}.py has no set-up cell; expected a cell `# %% tags=["setup"]` after the header')
+        raise UserError(
+            f'{name}.py has no set-up cell; expected a cell `# %% tags=["setup"]` after the header'
+        )
     for index, cell in enumerate(nb.cells):
         cell.id = f"{name[:2]}-{index:03d}"
         tags = cell.metadata.get("tags", [])
@@ -125,7 +135,7 @@ def facts_text(facts: dict) -> str:
     if "cpu" not in facts:
         return ""
     cpu = facts["cpu"]
-    text = f"**Time and memory:** {minutes(cpu['seconds'])} and {cpu['peak_mib'] / 1024:.1f} GB on {cpu['cores']} CPU cores"
+    text = f"**Time and memory:** {minutes(cpu['seconds'])} and {cpu['peak_gb']:.1f} GB on {cpu['cores']} CPU cores"
     if gpu := facts.get("gpu"):
         text += f"; {minutes(gpu['seconds'])} with a GPU ({gpu['device']})"
     return text + f" (measured {cpu['date']}, torch {cpu['torch']})."
@@ -145,7 +155,7 @@ def facts_of(run: Run) -> dict:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "seconds": run.seconds,
-        "peak_mib": run.peak_mib,
+        "peak_gb": run.peak_gb,
         "cores": cores,
         "torch": torch.__version__.split("+")[0],
         "date": datetime.now(UTC).date().isoformat(),

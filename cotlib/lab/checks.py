@@ -41,7 +41,9 @@ def check(name: str, fn) -> None:
     try:
         result = examine(REGISTRY[name], fn)
     except Exception as error:  # a fault of the check itself must not stop the lesson
-        print(f"{name}: the check itself failed ({type(error).__name__}: {error}); please report this. Go on.")
+        print(
+            f"{name}: the check itself failed ({type(error).__name__}: {error}); please report this. Go on."
+        )
         return
     attempts = _remember(name, result)
     print(f"{_sign(result.state)} {name}: {result.message}")
@@ -55,7 +57,9 @@ def solution(name: str) -> None:
         print(f"There is no exercise {name!r}; the exercises are {', '.join(sorted(REGISTRY))}.")
         return
     function = REGISTRY[name].reference()
-    print(f"# {function.__module__}.{function.__qualname__}\n\n{textwrap.dedent(inspect.getsource(function))}")
+    print(
+        f"# {function.__module__}.{function.__qualname__}\n\n{textwrap.dedent(inspect.getsource(function))}"
+    )
 
 
 def examine(exercise: Exercise, fn) -> Result:
@@ -92,7 +96,9 @@ def _matches(exercise: Exercise, wrong, cases, got) -> bool:
 
 
 def _first_difference(exercise: Exercise, cases, got, wanted) -> str:
-    wrong = [i for i, (a, b) in enumerate(zip(got, wanted, strict=True)) if not same(a, b, exercise.tolerance)]
+    wrong = [
+        i for i, (a, b) in enumerate(zip(got, wanted, strict=True)) if not same(a, b, exercise.tolerance)
+    ]
     i = wrong[0]
     return (
         f"not yet: {len(wrong)} of {len(cases)} inputs differ ({difference(got[i], wanted[i])}). The first of them:"
@@ -102,7 +108,9 @@ def _first_difference(exercise: Exercise, cases, got, wanted) -> str:
 
 def _crash(case, error: Exception) -> str:
     """The learner's own exception, with the line of their function in which it arose."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "cotlib" not in f.filename.replace("\\", "/")]
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if "cotlib" not in f.filename.replace("\\", "/")
+    ]
     own = [f for f in frames if "ipykernel" in f.filename or f.filename.startswith("<")] or frames
     where = f" at the line `{own[-1].line}`" if own and own[-1].line else ""
     return f"it stops with {type(error).__name__}: {error}{where}.\n   input:     {brief(case)}"

@@ -67,13 +67,22 @@ def as_text(rows: list[Claim]) -> str:
     bounds = [f"{row.direction} {row.threshold:g}" for row in rows]
     width = max(len(bound) for bound in bounds)
     marks = ["holds" if row.ok else "DOES NOT HOLD" for row in rows]
-    return "\n".join(f"{mark}  ({bound:<{width}})  {row.text}" for row, bound, mark in zip(rows, bounds, marks, strict=True))
+    return "\n".join(
+        f"{mark}  ({bound:<{width}})  {row.text}"
+        for row, bound, mark in zip(rows, bounds, marks, strict=True)
+    )
 
 
 def as_html(rows: list[Claim]) -> str:
     """The table for readers, with rounded numbers."""
-    head = "".join(f"<th style='text-align:left'>{h}</th>" for h in ("claim", "measured", "95 % interval", "needed", "verdict"))
-    body = "".join("<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in _cells(row)) + "</tr>" for row in rows)
+    head = "".join(
+        f"<th style='text-align:left'>{h}</th>"
+        for h in ("claim", "measured", "95 % interval", "needed", "verdict")
+    )
+    body = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in _cells(row)) + "</tr>"
+        for row in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -103,7 +112,9 @@ def claims_in(notebook: dict) -> list[dict]:
 def _cells(row: Claim) -> list[str]:
     interval = "exact" if row.low is None or row.high is None else f"{short(row.low)} to {short(row.high)}"
     sign = {">=": "≥", "<=": "≤"}[row.direction]
-    verdict = "✗ does not hold" if not row.ok else "✓ holds" if row.clear else "✓ holds, but the interval crosses"
+    verdict = (
+        "✗ does not hold" if not row.ok else "✓ holds" if row.clear else "✓ holds, but the interval crosses"
+    )
     return [html.escape(row.text), short(row.estimate), interval, f"{sign} {row.threshold:g}", verdict]
 
 

@@ -13,7 +13,9 @@ import torch
 
 def fresh(args: tuple) -> tuple:
     """A copy of the arguments, so that a function that writes into them spoils nothing."""
-    return tuple(arg.detach().clone() if isinstance(arg, torch.Tensor) else copy.deepcopy(arg) for arg in args)
+    return tuple(
+        arg.detach().clone() if isinstance(arg, torch.Tensor) else copy.deepcopy(arg) for arg in args
+    )
 
 
 def same(a, b, tolerance: float) -> bool:
@@ -31,7 +33,9 @@ def difference(got, wanted, tolerance: float = 1e-5) -> str:
     if isinstance(wanted, (tuple, list)):
         if not isinstance(got, (tuple, list)) or len(got) != len(wanted):
             return f"expected {len(wanted)} values"
-        return next((text for a, b in zip(got, wanted, strict=True) if (text := difference(a, b, tolerance))), "")
+        return next(
+            (text for a, b in zip(got, wanted, strict=True) if (text := difference(a, b, tolerance))), ""
+        )
     if isinstance(wanted, (torch.Tensor, np.ndarray)) or isinstance(got, (torch.Tensor, np.ndarray)):
         return _tensor_difference(got, wanted, tolerance)
     if isinstance(wanted, Number) and isinstance(got, Number):
@@ -62,7 +66,9 @@ def brief(value, room: int = 160) -> str:
     if isinstance(value, tuple):
         text = ", ".join(brief(item, room) for item in value)
     elif isinstance(value, torch.Tensor):
-        flat = [f"{x:.4g}" if isinstance(x, float) else str(x) for x in value.detach().flatten()[:12].tolist()]
+        flat = [
+            f"{x:.4g}" if isinstance(x, float) else str(x) for x in value.detach().flatten()[:12].tolist()
+        ]
         dots = ", ..." if value.numel() > 12 else ""
         text = f"tensor {list(value.shape)}: {', '.join(flat)}{dots}" if value.ndim else flat[0]
     elif isinstance(value, float):

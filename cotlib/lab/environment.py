@@ -24,7 +24,9 @@ class Environment:
 
     device: torch.device
     dtype: torch.dtype
-    quick: bool  # the profile "quick": everything fits a laptop's two cores; COTLIB_PROFILE=full asks for more
+    quick: (
+        bool  # the profile "quick": everything fits a laptop's two cores; COTLIB_PROFILE=full asks for more
+    )
     seed: int
 
 

@@ -65,7 +65,9 @@ def image_grid(images, titles=None, *, columns: int | None = None, marks=None, c
     chosen = {chosen} if isinstance(chosen, int) else set(chosen)
 
     gap = round(0.1 * width)
-    head = round(lines * 0.155 * width / tile + (0.04 * width if lines else 0))  # room for the titles, in pixels
+    head = round(
+        lines * 0.155 * width / tile + (0.04 * width if lines else 0)
+    )  # room for the titles, in pixels
     step_x, step_y = width + gap, height + gap + head
     total_x, total_y = columns * step_x + gap, rows * step_y + gap
     inches = tile / width
@@ -76,12 +78,14 @@ def image_grid(images, titles=None, *, columns: int | None = None, marks=None, c
     for index, picture in enumerate(pictures):
         left = gap + (index % columns) * step_x
         top = gap + (index // columns) * step_y + head
-        _draw_tile(ax, picture, left, top, picked=index in chosen)
+        draw_tile(ax, picture, left, top, picked=index in chosen)
         if labels[index]:
             ax.text(left + width / 2, top - 0.05 * width, labels[index], ha="center", va="bottom", fontsize=8,
                     linespacing=1.15)  # fmt: skip
         if marks is not None and marks[index] is not None:
-            _draw_mark(ax, bool(marks[index]), left + 0.985 * width, top + height - 0.015 * width, 0.085 * width)
+            _draw_mark(
+                ax, bool(marks[index]), left + 0.985 * width, top + height - 0.015 * width, 0.085 * width
+            )
         if index in chosen:
             _draw_star(ax, left + 0.11 * width, top + 0.11 * width)
     return fig
@@ -163,12 +167,15 @@ def _wrapped(titles, count: int, tile: float) -> list[str]:
             for title in titles]  # fmt: skip
 
 
-def _draw_tile(ax, picture: np.ndarray, left: float, top: float, picked: bool = False) -> None:
+def draw_tile(ax, picture: np.ndarray, left: float, top: float, picked: bool = False) -> None:
+    """Put a picture with a thin frame at (left, top) of axes measured in pixels, y downwards."""
     from matplotlib.patches import Rectangle
 
     height, width = picture.shape[:2]
     ax.imshow(picture, extent=(left, left + width, top + height, top), interpolation="nearest", zorder=1)
-    frame = dict(edgecolor=style.BLUE, linewidth=2.6) if picked else dict(edgecolor=style.FAINT, linewidth=0.8)
+    frame = (
+        dict(edgecolor=style.BLUE, linewidth=2.6) if picked else dict(edgecolor=style.FAINT, linewidth=0.8)
+    )
     ax.add_patch(Rectangle((left, top), width, height, fill=False, zorder=2, **frame))
 
 
@@ -188,4 +195,13 @@ def _draw_mark(ax, right: bool, x: float, y: float, r: float) -> None:
 
 
 def _draw_star(ax, x: float, y: float) -> None:
-    ax.plot([x], [y], marker="*", markersize=11, color=style.BLUE, markeredgecolor="white", markeredgewidth=0.8, zorder=5)
+    ax.plot(
+        [x],
+        [y],
+        marker="*",
+        markersize=11,
+        color=style.BLUE,
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+        zorder=5,
+    )

@@ -15,7 +15,9 @@ from cotlib.lab import store
 from cotlib.lab.environment import headless
 
 
-def predict(key: str, question: str, answer=None, *, low=None, high=None, choices=None, unit: str = "") -> None:
+def predict(
+    key: str, question: str, answer=None, *, low=None, high=None, choices=None, unit: str = ""
+) -> None:
     """Ask for a prediction and keep it. Give either the range low..high of a number, or a list of choices.
 
     key: the same in `reveal`; starts with the notebook's number, for example "02-rounds".
@@ -59,14 +61,20 @@ def reveal(key: str, value) -> None:
     if "points" not in entry:
         store.put("predictions", key, entry | {"value": value, "points": round(points, 3)})
     verdict = "Right." if points >= 0.995 else "Close." if points >= 0.85 else "A surprise: find out why."
-    print(f"Measured: {_said(value, unit)}. You said {_said(entry['answer'], unit)}: {points:.2f} points. {verdict}")
+    print(
+        f"Measured: {_said(value, unit)}. You said {_said(entry['answer'], unit)}: {points:.2f} points. {verdict}"
+    )
 
 
 def score(prefix: str = "") -> None:
     """Print the table of predictions whose key starts with `prefix`, and the mean of the points."""
-    entries = {k: e for k, e in sorted(store.load()["predictions"].items()) if k.startswith(prefix) and "value" in e}
+    entries = {
+        k: e for k, e in sorted(store.load()["predictions"].items()) if k.startswith(prefix) and "value" in e
+    }
     if not entries:
-        print("No predictions made yet: fill in answer=... in a predict(...) cell, then run the cells below it.")
+        print(
+            "No predictions made yet: fill in answer=... in a predict(...) cell, then run the cells below it."
+        )
         return
     width = max(len(key) for key in entries)
     print(f"{'prediction':<{width}}  {'you said':>14}  {'measured':>14}  points")

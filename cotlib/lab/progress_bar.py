@@ -17,7 +17,9 @@ def progress(iterable: Iterable, label: str = "", total: int | None = None) -> I
 
     quiet = headless() and not sys.stdout.isatty()
     count = 0
-    with tqdm(iterable, desc=label, total=total, disable=quiet, file=sys.stdout, mininterval=0.3, ncols=78) as bar:
+    with tqdm(
+        iterable, desc=label, total=total, disable=quiet, file=sys.stdout, mininterval=0.3, ncols=78
+    ) as bar:
         for item in bar:
             yield item
             count += 1

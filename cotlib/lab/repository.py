@@ -41,7 +41,9 @@ class Address:
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else cls()
         except (ValueError, TypeError):
-            raise UserError(f"{path} is damaged; expected repository and tag; run --repository OWNER/NAME@TAG again") from None
+            raise UserError(
+                f"{path} is damaged; expected repository and tag; run --repository OWNER/NAME@TAG again"
+            ) from None
 
     def save(self, notebooks: Path) -> None:
         """Write notebooks/repository.json."""

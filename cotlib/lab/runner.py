@@ -1,6 +1,6 @@
 """Run one notebook from top to bottom in a fresh kernel and measure it: seconds, peak memory, what went wrong.
 
-Used by the build and by the headless run of the whole course. The learner's progress file is never touched:
+Used by the build; the headless run of the whole course is `cotlib.lab.run`. The learner's progress file is never touched:
 the kernel gets an empty one of its own.
 """
 
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-MIB = 2**20
+from cotlib.lab.run import MemoryMeter
 
 
 @dataclass(frozen=True)
 class Run:
-    """seconds of the cells alone; peak memory of the kernel and its children in MiB; "" or one line about the error."""
+    """seconds: of the cells alone; peak_gb: memory of the kernel and its children, 10^9 bytes; error: "" or one line."""
 
-    seconds: float
-    peak_mib: int
+    seconds: float = 0.0
+    peak_gb: float = 0.0
     error: str = ""
 
 
@@ -37,12 +36,14 @@ def run_notebook(nb, folder: Path, timeout: int = 600) -> Run:
     client = NotebookClient(
         nb, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}},
         store_widget_state=False, record_timing=False, coalesce_streams=True,
-        extra_arguments=["--IPKernelApp.log_level=40"],  # recent kernels warn at each start about local TCP
+        extra_arguments=["--log-level=ERROR"],  # recent kernels warn at each start about local TCP
     )  # fmt: skip
     position = {"cell": 0}
     client.on_cell_start = lambda cell, cell_index: position.update(cell=cell_index)
     error, seconds = "", 0.0
-    with _quiet_environment(), client.setup_kernel(), _Memory(client) as memory:
+    with _quiet_environment(), client.setup_kernel():
+        memory = MemoryMeter(client.km.provisioner.pid)
+        memory.start()
         start = time.perf_counter()
         try:
             for index, cell in enumerate(nb.cells):
@@ -54,7 +55,9 @@ def run_notebook(nb, folder: Path, timeout: int = 600) -> Run:
         except DeadKernelError:
             error = f"cell {position['cell'] + 1}: the kernel died, perhaps for lack of memory"
         seconds = time.perf_counter() - start
-    return Run(round(seconds, 1), round(memory.peak / MIB), error)
+        memory.done.set()
+        memory.join()
+    return Run(round(seconds, 1), round(memory.peak / 1e9, 2), error)
 
 
 @contextmanager
@@ -72,33 +75,3 @@ def _quiet_environment():
                     os.environ.pop(name)
                 else:
                     os.environ[name] = value
-
-
-class _Memory:
-    """Samples the resident memory of the kernel and its children five times a second; `peak` in bytes."""
-
-    def __init__(self, client):
-        self.client, self.peak, self.done = client, 0, threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.done.set()
-        self.thread.join()
-
-    def _watch(self) -> None:
-        import psutil  # comes with ipykernel
-
-        try:
-            kernel = psutil.Process(self.client.km.provisioner.pid)
-        except (psutil.Error, AttributeError):
-            return
-        while not self.done.wait(0.2):
-            try:
-                family = [kernel, *kernel.children(recursive=True)]
-                self.peak = max(self.peak, sum(process.memory_info().rss for process in family))
-            except psutil.Error:
-                continue

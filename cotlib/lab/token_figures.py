@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 
 from cotlib.lab import style
-from cotlib.lab.figures import _draw_tile, as_uint8
+from cotlib.lab.figures import as_uint8, draw_tile
+
+MASK_ID = 1024  # the code of a place where nothing is drawn yet: one above the pictogram codes
 
 
 def step_strip(steps: Sequence, decode: Callable, row: int = 0, columns: int = 6, tile: float = 4 / 3):
-    """Two rows of pictures over the steps: the model's full guess, and what is fixed by then.
+    """Rows of pictures over the steps: the model's full guess, and what is fixed by then.
+
+    In raster order nothing is guessed ahead; then there is one row, what is drawn so far.
 
     steps  the `Step` records of one generation (codes [B,N], masked [B,N], confidence [B,N])
     decode codes [B,N] -> pictures [B,3,H,W] in 0..1, for example `tokenizer.decode`
@@ -25,24 +30,35 @@ def step_strip(steps: Sequence, decode: Callable, row: int = 0, columns: int = 6
     from matplotlib.figure import Figure
 
     picked = _evenly(len(steps), columns)
-    guesses = as_uint8(decode(_stacked([steps[i].codes[row] for i in picked])))
+    codes = torch.stack([steps[i].codes[row] for i in picked])
+    ahead = bool((codes[0] != MASK_ID)[steps[picked[0]].masked[row]].any())
+    lines = ("full guess", "fixed\nso far") if ahead else ("drawn\nso far",)
+    guesses = as_uint8(decode(paper_filled(codes)))
     height, width = guesses.shape[1:3]
     side, gap, head = width * 0.62, round(0.1 * width), round(0.34 * width)  # side: room for the row labels
     total_x = side + len(picked) * (width + gap)
-    total_y = head + 2 * (height + gap)
+    total_y = head + len(lines) * (height + gap)
     fig = Figure(figsize=(total_x * tile / width, total_y * tile / width))
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, total_x), ylim=(total_y, 0))
     ax.axis("off")
     for column, (index, guess) in enumerate(zip(picked, guesses, strict=True)):
         left = side + column * (width + gap)
-        masked = _grid(steps[index].masked[row])
-        _draw_tile(ax, guess, left, head)
-        _draw_tile(ax, covered(guess, masked), left, head + height + gap)
+        masked = as_grid(steps[index].masked[row])
+        for line in range(len(lines)):
+            shown = guess if ahead and line == 0 else covered(guess, masked)
+            draw_tile(ax, shown, left, head + line * (height + gap))
         ax.text(left + width / 2, head - 0.06 * width, f"step {steps[index].index + 1}\n{int(masked.sum())} masked",
                 ha="center", va="bottom", fontsize=8.5, linespacing=1.2)  # fmt: skip
-    for line, text in enumerate(("full guess", "fixed\nso far")):
-        ax.text(side - 0.1 * width, head + line * (height + gap) + height / 2, text, ha="right", va="center", fontsize=8.5)
+    for line, text in enumerate(lines):
+        ax.text(
+            side - 0.1 * width,
+            head + line * (height + gap) + height / 2,
+            text,
+            ha="right",
+            va="center",
+            fontsize=8.5,
+        )
     return fig
 
 
@@ -58,7 +74,7 @@ def code_grid(image, codes, tile: float = 4.0, mark: int | None = None):
 
     picture = as_uint8(image)[0]
     height, width = picture.shape[:2]
-    numbers = _grid(codes)
+    numbers = as_grid(codes)
     n = len(numbers)
     cell = width / n
     gap = round(0.08 * width)
@@ -68,13 +84,19 @@ def code_grid(image, codes, tile: float = 4.0, mark: int | None = None):
     ax.set(xlim=(0, total_x), ylim=(total_y, 0))
     ax.axis("off")
     right = 2 * gap + width
-    _draw_tile(ax, picture, gap, gap)
-    _draw_tile(ax, (0.5 * picture + 127).astype(np.uint8), right, gap)  # paled, so that the numbers can be read
+    draw_tile(ax, picture, gap, gap)
+    draw_tile(
+        ax, (0.5 * picture + 127).astype(np.uint8), right, gap
+    )  # paled, so that the numbers can be read
     background = np.bincount(numbers.ravel()).argmax()
     for y in range(n):
         for x in range(n):
             quiet = numbers[y, x] == background
-            ax.add_patch(Rectangle((right + x * cell, gap + y * cell), cell, cell, fill=False, lw=0.5, ec="#AAB0B7", zorder=3))
+            ax.add_patch(
+                Rectangle(
+                    (right + x * cell, gap + y * cell), cell, cell, fill=False, lw=0.5, ec="#AAB0B7", zorder=3
+                )
+            )
             ax.text(right + (x + 0.5) * cell, gap + (y + 0.5) * cell, str(numbers[y, x]), ha="center", va="center",
                     fontsize=2.05 * tile, zorder=4, color=style.INK, alpha=0.45 if quiet else 1.0,
                     fontweight="normal" if quiet else "bold")  # fmt: skip
@@ -92,12 +114,18 @@ def covered(picture: np.ndarray, masked: np.ndarray) -> np.ndarray:
     dot = np.zeros((cell, cell), bool)
     dot[cell // 2 - 1 : cell // 2 + 1, cell // 2 - 1 : cell // 2 + 1] = True
     result = picture.copy()
-    result[hidden] = _rgb(style.HIDDEN)
-    result[hidden & np.tile(dot, masked.shape)] = _rgb("#A9AFB6")
+    result[hidden] = as_rgb(style.HIDDEN)
+    result[hidden & np.tile(dot, masked.shape)] = as_rgb("#A9AFB6")
     return result
 
 
-def _grid(row) -> np.ndarray:
+def paper_filled(codes: torch.Tensor) -> torch.Tensor:
+    """Codes [B,N] in which places not drawn yet (raster order) hold the most frequent code, which is plain paper."""
+    drawn = codes[codes != MASK_ID]
+    return codes.masked_fill(codes == MASK_ID, int(drawn.mode().values) if len(drawn) else 0)
+
+
+def as_grid(row) -> np.ndarray:
     """[N] -> [n,n] numpy."""
     flat = row.detach().cpu().numpy() if hasattr(row, "detach") else np.asarray(row)
     n = round(flat.size**0.5)
@@ -111,11 +139,5 @@ def _evenly(count: int, most: int) -> list[int]:
     return sorted({round(i * (count - 1) / max(min(most, count) - 1, 1)) for i in range(min(most, count))})
 
 
-def _stacked(rows):
-    import torch
-
-    return torch.stack(rows)
-
-
-def _rgb(color: str) -> tuple[int, ...]:
+def as_rgb(color: str) -> tuple[int, ...]:
     return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))

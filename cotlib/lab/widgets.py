@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cotlib.lab import style
 from cotlib.lab.figures import as_uint8, palette_png
-from cotlib.lab.token_figures import _grid, _rgb, covered
+from cotlib.lab.token_figures import as_grid, as_rgb, covered, paper_filled
 
 ZOOM = 4  # shown pixels for each pixel of a picture
 
@@ -50,13 +50,13 @@ def step_scrubber(steps: Sequence, decode: Callable, row: int = 0):
 
 
 def step_frame(step, decode: Callable, row: int = 0) -> np.ndarray:
-    """uint8 [H,W,3]: the full guess, the fixed part, and the confidence of each cell (cividis: yellow is sure)."""
+    """uint8 [H,W,3]: the full guess, the fixed part, and exp(confidence) of each cell, its noise included."""
     from matplotlib import colormaps
 
-    guess = as_uint8(decode(step.codes[row : row + 1]))[0]
-    masked, sure = _grid(step.masked[row]), _grid(step.confidence[row].float())
+    guess = as_uint8(decode(paper_filled(step.codes[row : row + 1])))[0]
+    masked, sure = as_grid(step.masked[row]), as_grid(step.confidence[row].float().exp().clamp(0, 1))
     cell = guess.shape[0] // len(masked)
-    heat = (colormaps["cividis"](np.clip(sure, 0, 1))[..., :3] * 255).astype(np.uint8)
+    heat = (colormaps["cividis"](sure)[..., :3] * 255).astype(np.uint8)
     panels = [guess, covered(guess, masked), np.kron(heat, np.ones((cell, cell, 1), np.uint8))]
     return _side_by_side([_enlarged(panel) for panel in panels])
 
@@ -80,9 +80,12 @@ def code_editor(tokenizer, codes: Tensor):
 
     state = {"codes": codes.clone(), "cell": 0, "busy": False}
     n = round(codes.numel() ** 0.5)
-    cells = [w.Button(layout={"width": "34px", "height": "30px", "margin": "1px", "padding": "0"}) for _ in codes]
+    cells = [
+        w.Button(layout={"width": "34px", "height": "30px", "margin": "1px", "padding": "0"}) for _ in codes
+    ]
     digits = [
-        w.IntSlider(min=0, max=LEVELS - 1, description=f"digit {i + 1}", layout={"width": "240px"}) for i in range(DIGITS)
+        w.IntSlider(min=0, max=LEVELS - 1, description=f"digit {i + 1}", layout={"width": "240px"})
+        for i in range(DIGITS)
     ]
     number = w.BoundedIntText(min=0, max=LEVELS**DIGITS - 1, description="code")
     picture, again = w.Image(format="png"), w.Button(description="Start again")
@@ -93,7 +96,7 @@ def code_editor(tokenizer, codes: Tensor):
         side = shown.shape[0] // n
         means = shown.reshape(n, side, n, side, 3).mean((1, 3)).reshape(-1, 3)
         for index, button in enumerate(cells):
-            color = "#%02x%02x%02x" % tuple(means[index].astype(int))
+            color = "#" + bytes(means[index].astype(np.uint8)).hex()
             if button.style.button_color != color:
                 button.style.button_color = color
             button.icon = "crosshairs" if index == state["cell"] else ""
@@ -120,7 +123,9 @@ def code_editor(tokenizer, codes: Tensor):
     for index, button in enumerate(cells):
         button.on_click(lambda _, index=index: pick(index))
     for slider in digits:
-        slider.observe(lambda _: state["busy"] or write(digits_code([s.value for s in digits])), names="value")
+        slider.observe(
+            lambda _: state["busy"] or write(digits_code([s.value for s in digits])), names="value"
+        )
     number.observe(lambda change: state["busy"] or write(change["new"]), names="value")
     again.on_click(start_again)
     grid = w.VBox([w.HBox(cells[i : i + n]) for i in range(0, len(cells), n)])
@@ -168,7 +173,7 @@ def _side_by_side(panels: list[np.ndarray], gap: int = 12) -> np.ndarray:
     framed = []
     for panel in panels:
         panel = panel.copy()
-        panel[[0, -1]] = panel[:, [0, -1]] = _rgb(style.FAINT)
+        panel[[0, -1]] = panel[:, [0, -1]] = as_rgb(style.FAINT)
         framed += [panel, white]
     return np.concatenate(framed[:-1], axis=1)
 
@@ -179,5 +184,5 @@ def _framed(picture: np.ndarray, cell: int, n: int) -> np.ndarray:
     top, left = cell // n * side, cell % n * side
     result = picture.copy()
     part = result[top : top + side, left : left + side]
-    part[[0, -1]] = part[:, [0, -1]] = _rgb(style.VERMILLION)
+    part[[0, -1]] = part[:, [0, -1]] = as_rgb(style.VERMILLION)
     return result

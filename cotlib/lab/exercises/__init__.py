@@ -2,4 +2,6 @@
 
 from cotlib.lab.exercises import generation, measuring, tokens
 
-REGISTRY = {exercise.name: exercise for module in (tokens, generation, measuring) for exercise in module.EXERCISES}
+REGISTRY = {
+    exercise.name: exercise for module in (tokens, generation, measuring) for exercise in module.EXERCISES
+}

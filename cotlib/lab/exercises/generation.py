@@ -14,7 +14,9 @@ from cotlib.lab.exercises.registry import Exercise, Mistake
 
 def _count_inputs() -> list[tuple]:
     """(step, steps, n_tokens, unknown): whole schedules, and late starts in which few tokens are unknown."""
-    full = [(step, steps, n, n) for steps, n in ((18, 256), (10, 64), (6, 49), (1, 64)) for step in range(steps)]
+    full = [
+        (step, steps, n, n) for steps, n in ((18, 256), (10, 64), (6, 49), (1, 64)) for step in range(steps)
+    ]
     few = [(0, 10, 64, 20), (1, 10, 64, 5), (3, 8, 64, 2), (7, 8, 64, 3), (2, 5, 256, 100)]
     small = [(2, 4, 6, 3), (10, 12, 9, 4), (14, 16, 8, 5), (30, 32, 16, 4)]
     return full + few + small
@@ -99,7 +101,14 @@ def _step_inputs() -> list[tuple]:
     """(confidence [B,N], known [B,N], left): random, without ties, fewer to mask than unknown."""
     rng = torch.Generator().manual_seed(3)
     cases = []
-    for batch, n, shown, left in ((1, 8, 2, 3), (3, 16, 5, 4), (4, 64, 30, 20), (2, 64, 0, 63), (2, 9, 6, 1), (3, 64, 40, 0)):
+    for batch, n, shown, left in (
+        (1, 8, 2, 3),
+        (3, 16, 5, 4),
+        (4, 64, 30, 20),
+        (2, 64, 0, 63),
+        (2, 9, 6, 1),
+        (3, 64, 40, 0),
+    ):
         confidence = torch.rand((batch, n), generator=rng)
         known = torch.rand((batch, n), generator=rng).argsort(-1) < shown
         cases.append((confidence, known, left))

@@ -26,7 +26,9 @@ def _box_pairs() -> list[tuple]:
     return pairs
 
 
-def _relations(a, b, offset=0.1, cosine=0.5, after=False, flip_x=1, flip_y=1, half=False, rest=True) -> set[str]:
+def _relations(
+    a, b, offset=0.1, cosine=0.5, after=False, flip_x=1, flip_y=1, half=False, rest=True
+) -> set[str]:
     d = [(a[i] + a[i + 2] - b[i] - b[i + 2]) / 2 for i in (0, 1)]
     sizes = [a[i + 2] - a[i] + b[i + 2] - b[i] for i in (0, 1)]
     sizes = [size / 2 for size in sizes] if half else sizes
@@ -114,7 +116,11 @@ def _score_tables() -> list[tuple]:
     tables = []
     for shift in (0.0, 0.15):
         rows = []
-        for task, prompts, centre, pictures in (("single_object", 60, 0.8, 20), ("position", 12, 0.2, 20), ("counting", 24, 0.45, 20)):
+        for task, prompts, centre, pictures in (
+            ("single_object", 60, 0.8, 20),
+            ("position", 12, 0.2, 20),
+            ("counting", 24, 0.45, 20),
+        ):
             for _ in range(prompts):
                 p = float(np.clip(rng.normal(centre + shift, 0.35), 0, 1))
                 rows.append((task, [int(x) for x in rng.random(pictures) < p]))
@@ -122,7 +128,9 @@ def _score_tables() -> list[tuple]:
     return tables
 
 
-def _bootstrap(rows, levels=(2.5, 97.5), by_task=True, pictures=False, pooled=False, replace=True, repeats=2000):
+def _bootstrap(
+    rows, levels=(2.5, 97.5), by_task=True, pictures=False, pooled=False, replace=True, repeats=2000
+):
     rng = np.random.default_rng(7)
     groups: dict[str, list] = {}
     for task, scores in rows:
@@ -133,7 +141,11 @@ def _bootstrap(rows, levels=(2.5, 97.5), by_task=True, pictures=False, pooled=Fa
     weights = sizes / sizes.sum() if pooled else np.full(len(means), 1 / len(means))
     draws = np.zeros(repeats)
     for mean, weight in zip(means, weights, strict=True):
-        picks = rng.integers(len(mean), size=(repeats, len(mean))) if replace else np.tile(np.arange(len(mean)), (repeats, 1))
+        picks = (
+            rng.integers(len(mean), size=(repeats, len(mean)))
+            if replace
+            else np.tile(np.arange(len(mean)), (repeats, 1))
+        )
         draws += weight * mean[picks].mean(1)
     low, high = np.percentile(draws, levels)
     return float(sum(w * m.mean() for w, m in zip(weights, means, strict=True))), float(low), float(high)

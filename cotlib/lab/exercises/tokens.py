@@ -73,7 +73,9 @@ PACK_DIGITS = Exercise(
 
 def _bounded_batches() -> list[tuple]:
     rng = torch.Generator().manual_seed(2)
-    return [(torch.tanh(1.5 * torch.randn(shape, generator=rng)),) for shape in [(4, DIGITS), (2, 9, DIGITS)] * 4]
+    return [
+        (torch.tanh(1.5 * torch.randn(shape, generator=rng)),) for shape in [(4, DIGITS), (2, 9, DIGITS)] * 4
+    ]
 
 
 def _values_and_gradient(fn, z: Tensor):
