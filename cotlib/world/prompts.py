@@ -268,21 +268,34 @@ def load_prompts(path: Path | str) -> list[dict]:
 
 def check_metadata(entry: object) -> dict:
     """The entry as complete metadata; UserError says what is missing or unknown."""
-    if not isinstance(entry, dict) or "prompt" not in entry:
-        raise UserError('expected a JSON object with "prompt" (and GenEval\'s tag, include, exclude)')
+    if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
+        raise UserError('expected a JSON object with a text "prompt" (and GenEval\'s tag, include, exclude)')
     if "include" not in entry:
         return parse_prompt(entry["prompt"])
     if entry.get("tag") not in TASKS:
         raise UserError(f"unknown tag {entry.get('tag')!r}; expected one of {', '.join(TASKS)}")
-    for clause in [*entry["include"], *entry.get("exclude", [])]:
-        if clause.get("class") not in CLASSES:
-            raise UserError(f"unknown class {clause.get('class')!r}; expected one of {', '.join(CLASSES)}")
-        if clause.get("color", COLORS[0]) not in COLORS:
-            raise UserError(f"unknown color {clause['color']!r}; expected one of {', '.join(COLORS)}")
-        if not isinstance(clause.get("count"), int) or clause["count"] < 1:
-            raise UserError(f"count is {clause.get('count')!r}; expected a whole number of at least 1")
+    for key in ("include", "exclude"):
+        clauses = entry.get(key, [])
+        if not isinstance(clauses, list) or (key == "include" and not clauses):
+            raise UserError(f"{key} is {clauses!r}; expected a list of clauses")
+        for index, clause in enumerate(clauses):
+            _check_clause(clause, index)
     encode(entry["prompt"])
     return entry
+
+
+def _check_clause(clause: object, index: int) -> None:
+    if not isinstance(clause, dict) or clause.get("class") not in CLASSES:
+        raise UserError(f"clause {clause!r} has an unknown class; expected one of {', '.join(CLASSES)}")
+    if clause.get("color", COLORS[0]) not in COLORS:
+        raise UserError(f"unknown color {clause['color']!r}; expected one of {', '.join(COLORS)}")
+    if not isinstance(clause.get("count"), int) or clause["count"] < 1:
+        raise UserError(f"count is {clause.get('count')!r}; expected a whole number of at least 1")
+    match clause.get("position", [RELATIONS[0], 0]):
+        case [str(relation), int(target)] if relation in RELATIONS and 0 <= target < max(1, index):
+            return
+    raise UserError(f"position is {clause['position']!r}; expected one of {', '.join(RELATIONS)} and the index of an "
+                    "earlier clause")  # fmt: skip
 
 
 def benchmark(split: str = "test") -> list[dict]:
