@@ -138,15 +138,17 @@ def minutes(gigabytes: float, unpacking: float) -> str:
     return f"about {max(1, round((gigabytes * 1000 / 6 + unpacking) / 60))} min on a 50 Mbit/s line"
 
 
+DISK_FULL = "The disk is full: free about 2.5 GB"
 NO_NETWORK = (
-    "NewConnectionError|NameResolutionError|Failed to resolve|Temporary failure in name|getaddrinfo failed|Max retries"
-    "|Network is unreachable|ConnectTimeout|Read timed out|ProxyError|Connection reset|RemoteDisconnected"
+    "The package index cannot be reached: connect to the network, or set HTTPS_PROXY or PIP_INDEX_URL"
 )
+NO_VENV = "This Python cannot make environments: install its venv package (Debian: apt install python3-venv)"
 TROUBLE = {
-    r"No space left on device|Errno 28|WinError 112": "The disk is full: free about 2.5 GB",
-    NO_NETWORK: "The package index cannot be reached: connect to the network, or set HTTPS_PROXY or PIP_INDEX_URL",
-    r"ensurepip": "This Python cannot make environments: install its venv package (Debian: apt install python3-venv)",
-    r"Permission denied|Errno 13|WinError (5|32)\b": "A file may not be written: close programs that use .venv",
+    r"No space left on device|Errno 28|WinError 112": DISK_FULL,
+    r"NewConnectionError|NameResolutionError|Failed to resolve|Temporary failure in name|getaddrinfo failed": NO_NETWORK,
+    r"Network is unreachable|ConnectTimeout|Read timed out|ProxyError|Connection reset|Max retries": NO_NETWORK,
+    r"ensurepip": NO_VENV,
+    r"Permission denied|Errno 13|WinError (?:5|32)\b": "A file may not be written: close programs that use .venv",
     r"distribution found for (\S+)": "There is no {} for this Python and system: use Python 3.11 to 3.14",
 }
 
@@ -215,19 +217,21 @@ def need_disk(folder: Path, gigabytes: float) -> None:
 def stage(title: str, expected: str, command: list) -> None:
     """Run one command, its output into the log, a clock on the screen; SetupError with the reason if it fails."""
     print(f"  {title} ({expected})", flush=True)
-    start, last = time.time(), 0.0
+    start, watched = time.time(), sys.stdout.isatty()
+    command = [str(part) for part in command]
     with open(LOG, "a+", encoding="utf-8", errors="replace") as log:
         print("\n$", *command, file=log, flush=True)
         begin = log.tell()
-        process = subprocess.Popen(
-            [str(part) for part in command], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
-        )
-        while process.poll() is None:
-            time.sleep(0.1)
-            elapsed = time.time() - start
-            if elapsed - last >= (1 if sys.stdout.isatty() else 30):
-                last = elapsed
-                print(f"    {elapsed:.0f} s ...", end="\r" if sys.stdout.isatty() else "\n", flush=True)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            while True:
+                try:
+                    process.wait(1 if watched else 30)
+                    break
+                except subprocess.TimeoutExpired:
+                    print(f"    {time.time() - start:.0f} s ...", end="\r" if watched else "\n", flush=True)
+        finally:
+            process.kill()  # when this script is stopped, so is the command; after its end this does nothing
         log.seek(begin)
         said = log.read()
     if process.returncode:
@@ -241,35 +245,31 @@ def make_venv(place: Place, state: str) -> None:
         print("  .venv was left half made: making it again")
         shutil.rmtree(place.prefix, ignore_errors=True)
         if place.prefix.exists():
-            raise SetupError(
-                "The half-made .venv cannot be deleted: close programs that use it, or delete it by hand"
-            )
+            raise SetupError("The half-made .venv cannot be deleted: close programs that use it")
     outside = getattr(sys, "_base_executable", None) or sys.executable
     through = ["--system-site-packages"] if new_enough(imported_torch(outside)) else []
     stage("1/4 environment in .venv", "seconds", [outside, "-m", "venv", *through, place.prefix])
 
 
-def install_torch(place: Place, pip: list, spec) -> str:
-    """Stage 2: PyTorch by the cheapest route; returns the version that is there now."""
+def install_torch(place: Place, install: list, spec) -> str:
+    """PyTorch by the cheapest way; returns the version that is there now."""
     pin = re.search(r"^torch==\S+", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE).group()
-    facts = {
-        "system": platform.system(),
-        "nvidia": has_nvidia_driver(),
-        "installed": imported_torch(place.python),
-    }
+    installed = imported_torch(place.python)
+    facts = {"system": platform.system(), "nvidia": has_nvidia_driver(), "installed": installed}
     facts["offered"] = lambda: output(place.python, "-m", "pip", "index", "versions", "torch") or ""
     route = choose_torch(pin, spec, cpu_index_up=lambda: reachable(CPU_INDEX + "/torch/"), **facts)
     if not route.arguments:
         print(f"  2/4 PyTorch: {route.what}")
-        return facts["installed"]
+        return installed
     need_disk(ROOT, route.disk + 0.7)
     try:
-        stage(f"2/4 PyTorch: {route.what}", minutes(route.fetch, 30), [*pip, *route.arguments])
+        stage(f"2/4 PyTorch: {route.what}", minutes(route.fetch, 30), [*install, *route.arguments])
     except SetupError:
         if CPU_INDEX not in route.arguments:
             raise
         route = choose_torch(pin, None, cpu_index_up=lambda: False, **facts)
-        stage(f"2/4 PyTorch again: {route.what}", minutes(route.fetch, 30), [*pip, *route.arguments])
+        need_disk(ROOT, route.disk + 0.7)
+        stage(f"2/4 PyTorch again: {route.what}", minutes(route.fetch, 30), [*install, *route.arguments])
     version = imported_torch(place.python)
     if not version:
         raise SetupError("PyTorch was installed but cannot be imported: try another build with  --torch SPEC")
@@ -290,35 +290,24 @@ def prepare(place: Place, spec=None) -> None:
         make_venv(place, state)
     else:
         print(f"  1/4 environment: {place.prefix}")
-        if not runs(place.python, "-m", "pip", "--version"):
-            stage(
-                "    pip is missing there, adding it",
-                "seconds",
-                [place.python, "-m", "ensurepip", "--upgrade"],
-            )
-    pip = [
-        place.python,
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--progress-bar=off",
-    ]
+    pip = [place.python, "-m", "pip"]
+    if not runs(*pip, "--version"):
+        stage(
+            "    pip is missing there, adding it", "seconds", [place.python, "-m", "ensurepip", "--upgrade"]
+        )
+    install = [*pip, "install", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
     place.stamp.write_text(BUSY, "utf-8")
     try:
-        version = install_torch(place, pip, spec)
-        constraints = LOG.parent / "constraints.txt"
-        tested = (ROOT / "constraints.txt").read_text("utf-8")
-        constraints.write_text(constraints_for(tested, version, place.ours), "utf-8")
-        stage("3/4 the course's packages", minutes(0.15, 60), [*pip, "-c", constraints, "-e", ".[lab,test]"])
-        stage(
-            "4/4 first import",
-            "seconds",
-            [place.python, "-c", "import torch, transformers, jupyterlab, cotlib"],
-        )
-    except SetupError:
-        place.stamp.unlink()  # pip ended by itself: what it installed so far is whole, the next call goes on from it
+        version = install_torch(place, install, spec)
+        pins = LOG.parent / "constraints.txt"
+        committed = (ROOT / "constraints.txt").read_text("utf-8")
+        pins.write_text(constraints_for(committed, version, place.ours), "utf-8")
+        stage("3/4 the course's packages", minutes(0.15, 60), [*install, "-c", pins, "-e", ".[lab,test]"])
+        everything = "import torch, transformers, jupyterlab, cotlib"
+        stage("4/4 first import", "seconds", [place.python, "-P", "-c", everything])
+    except SetupError as error:
+        if DISK_FULL not in str(error):  # pip ended in good order: the next call goes on from what is there
+            place.stamp.unlink()
         raise
     place.stamp.write_text(wanted, "utf-8")
 
@@ -328,7 +317,7 @@ def prepare(place: Place, spec=None) -> None:
 
 def call(place: Place, *arguments) -> int:
     """Run this environment's Python in the clone's folder; its exit code. Ctrl-C is the child's business."""
-    environ = {**os.environ, "PATH": f"{place.python.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    environ = dict(os.environ, PATH=f"{place.python.parent}{os.pathsep}{os.environ.get('PATH', '')}")
     process = subprocess.Popen([str(part) for part in (place.python, *arguments)], cwd=ROOT, env=environ)
     while True:
         try:
@@ -339,10 +328,9 @@ def call(place: Place, *arguments) -> int:
 
 def lab(place: Place, extra: list) -> int:
     page = [] if any(argument.endswith(".ipynb") for argument in extra) else ["notebooks/00_welcome.ipynb"]
-    root = (
-        ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    )  # containers: Jupyter refuses
-    return call(place, "-m", "jupyterlab", "--LabApp.news_url=None", *root, *page, *extra)
+    is_root = getattr(os, "geteuid", lambda: 1)() == 0  # as in containers, where Jupyter refuses to start
+    flags = ["--LabApp.news_url=None", *(["--allow-root"] if is_root else [])]
+    return call(place, "-m", "jupyterlab", *flags, *page, *extra)
 
 
 def run(place: Place, extra: list) -> int:
@@ -351,18 +339,19 @@ def run(place: Place, extra: list) -> int:
 
 def test(place: Place, extra: list) -> int:
     """Style first, then one pytest over unit tests and notebooks, so that pytest's closing line is the last."""
-    code = [
-        name for name in ("cotlib", "tests", "bench", "notebooks/src", "course.py") if (ROOT / name).exists()
-    ]
+    code = ["cotlib", "tests", "bench", "notebooks/src", "notebooks/conftest.py", "course.py"]
+    code = [name for name in code if (ROOT / name).exists()]
     style = [call(place, "-m", "ruff", "check", *code), call(place, "-m", "ruff", "format", "--check", *code)]
     if any(style):
         print("ruff found something to tidy (above); this run fails whatever the tests say", flush=True)
-    named = any(re.search(r"\.(py|ipynb)\b", argument) for argument in extra)
+    progress = ROOT / "build" / "progress_of_tests.json"  # not the learner's own
+    progress.unlink(missing_ok=True)
+    os.environ.update(COTLIB_HEADLESS="1", COTLIB_PROGRESS=str(progress))
     notebooks = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("notebooks/*.ipynb"))
+    named = any(re.search(r"\.(py|ipynb)\b", argument) for argument in extra)
     options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "120"]
-    return call(place, "-m", "pytest", *options, *([] if named else ["tests", *notebooks]), *extra) or max(
-        style
-    )
+    tests = call(place, "-m", "pytest", *options, *([] if named else ["tests", *notebooks]), *extra)
+    return tests or max(style)
 
 
 def bench(place: Place, extra: list) -> int:
@@ -381,21 +370,24 @@ COMMANDS = {"lab": lab, "run": run, "test": test, "bench": bench}
 
 def main(argv=None) -> int:
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "course.py", description=__doc__, formatter_class=form, allow_abbrev=False
-    )
-    parser.add_argument("command", choices=COMMANDS, help="what to do; further arguments are passed on")
-    parser.add_argument(
-        "--torch", metavar="SPEC", help='install this PyTorch, e.g. "torch==2.11.0" or a wheel file'
-    )
+    parser = argparse.ArgumentParser("course.py", None, __doc__, formatter_class=form, allow_abbrev=False)
+    parser.add_argument("command", nargs="?", choices=COMMANDS, help="further arguments are passed on to it")
+    parser.add_argument("--torch", metavar="SPEC", help="install this PyTorch: torch==2.11.0, a wheel file")
     parser.add_argument("--no-setup", action="store_true", help="use this Python as it is, install nothing")
     options, extra = parser.parse_known_args(argv)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    reason = refusal(sys.version_info, platform.system(), platform.machine())
+    if reason:
+        print(f"course.py: {reason}", file=sys.stderr)
+        return 1
     place = Place(Path(sys.executable), Path(sys.prefix), ours=False)
     try:
-        reason = refusal(sys.version_info, platform.system(), platform.machine())
-        if reason:
-            raise SetupError(reason)
-        if not options.no_setup:
+        if options.no_setup:
+            known = os.environ.get("PYTHONPATH")
+            os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{known}" if known else str(ROOT)
+        else:
             place = find_place(ROOT, Path(sys.prefix), Path(sys.base_prefix), place.python, os.environ)
             prepare(place, options.torch)
     except (SetupError, OSError) as error:
