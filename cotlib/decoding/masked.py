@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cotlib.decoding.noise import draw_codes, gumbel, path_uniforms
-from cotlib.decoding.schedule import check_steps, masked_count, temperatures
+from cotlib.decoding.schedule import check_steps, check_temperature, masked_count, temperatures
 from cotlib.interfaces import ImageTokenModel, Step
 
 
@@ -45,15 +45,16 @@ def masked_rounds(
     """
     n = model.grid[0] * model.grid[1]
     steps = check_steps(model.config.steps if steps is None else steps, n)
+    scales = temperatures(steps, check_temperature(temperature))
+    uniforms = path_uniforms(seed, prompts, paths, (steps, 2, n)).to(model.device)
     distinct = list(dict.fromkeys(prompts))
     owner = torch.tensor([distinct.index(p) for p in prompts])
     shared = model.prefix(distinct, guidance)
     prefix = shared.select(owner)
-    uniforms = path_uniforms(seed, prompts, paths, (steps, 2, n)).to(model.device)
     number = torch.tensor(paths)
     codes = torch.full((len(prompts), n), model.mask_id, device=model.device)
     masked = torch.ones_like(codes, dtype=torch.bool)
-    for step, scale in enumerate(temperatures(steps, temperature)):
+    for step, scale in enumerate(scales):
         if step == 0:  # all rows of a prompt are the same empty canvas
             logits = model.logits(shared, codes[: len(distinct)], masked[: len(distinct)])
             logits = logits.unflatten(0, (len(distinct), n))[owner].flatten(0, 1)

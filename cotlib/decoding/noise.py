@@ -9,6 +9,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from cotlib.errors import UserError
+
 
 def path_seed(seed: int, prompt: str, path: int) -> int:
     """A 63-bit seed from (seed, prompt, path number)."""
@@ -19,8 +21,10 @@ def path_seed(seed: int, prompt: str, path: int) -> int:
 def path_uniforms(seed: int, prompts: list[str], paths: list[int], shape: tuple[int, ...]) -> Tensor:
     """Uniform numbers in [0, 1), float [B, *shape], row b for path `paths[b]` of `prompts[b]`.
 
-    Drawn on the CPU, so every device sees the same numbers.
+    Drawn on the CPU, so every device sees the same numbers. UserError when there is no prompt.
     """
+    if not prompts:
+        raise UserError("there are no prompts to draw; expected at least one")
     rows = []
     for prompt, path in zip(prompts, paths, strict=True):
         generator = torch.Generator().manual_seed(path_seed(seed, prompt, path))

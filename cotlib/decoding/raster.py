@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cotlib.decoding.noise import draw_codes, path_uniforms
+from cotlib.decoding.schedule import check_temperature
 from cotlib.interfaces import Step
 
 
@@ -19,10 +20,11 @@ def raster_steps(
     `codes`, places not drawn yet hold `mask_id`; `temperature` divides the logits.
     """
     n = model.grid[0] * model.grid[1]
+    check_temperature(temperature, zero=False)
+    uniforms = path_uniforms(seed, prompts, paths, (n,)).to(model.device)
     distinct = list(dict.fromkeys(prompts))
     owner = torch.tensor([distinct.index(p) for p in prompts])
     cache = model.start_cache(model.prefix(distinct, guidance).select(owner), len(prompts))
-    uniforms = path_uniforms(seed, prompts, paths, (n,)).to(model.device)
     number = torch.tensor(paths)
     codes = torch.full((len(prompts), n), model.mask_id, device=model.device)
     confidence = torch.full(codes.shape, float("-inf"), device=codes.device)

@@ -1,6 +1,6 @@
 """How many tokens stay hidden after each round, and how much noise goes into choosing them (Show-o, MaskGIT)."""
 
-from math import cos, floor, pi
+from math import cos, floor, isfinite, pi
 
 from cotlib.errors import UserError
 
@@ -12,6 +12,14 @@ def check_steps(steps: int, n_tokens: int) -> int:
             f"steps is {steps}; expected a whole number from 1 to {n_tokens}, the number of image tokens"
         )
     return steps
+
+
+def check_temperature(temperature: float, zero: bool = True) -> float:
+    """The temperature, if it is one: finite and at least 0, or above 0 where it divides. UserError otherwise."""
+    if not isfinite(temperature) or temperature < 0 or (temperature == 0 and not zero):
+        bound = "of at least 0" if zero else "above 0"
+        raise UserError(f"temperature is {temperature}; expected a finite number {bound}")
+    return temperature
 
 
 def masked_count(step: int, steps: int, n_tokens: int, unknown: int) -> int:
