@@ -198,14 +198,13 @@ def test_prompts_and_paths_must_be_as_many():
 
 def test_masked_rounds_keep_what_is_fixed_and_follow_the_schedule():
     model, prompts = TableModel(), ["x", "x", "yy"]
-    before = torch.ones(3, 12, dtype=torch.bool)
+    before, fixed = torch.ones(3, 12, dtype=torch.bool), torch.zeros(3, 12, dtype=torch.long)
     for step in masked_rounds(model, prompts, [0, 1, 0], seed=3, steps=6):
         assert step.codes.shape == (3, 12) and int(step.codes.max()) < model.mask_id
         assert (step.masked <= before).all()  # nothing fixed is ever hidden again
         assert step.masked.sum(1).tolist() == [walk(6, 12)[step.index]] * 3
         assert torch.isinf(step.confidence[~before]).all() and torch.isfinite(step.confidence[before]).all()
-        if step.index:
-            assert torch.equal(step.codes[~before], fixed[~before])
+        assert torch.equal(step.codes[~before], fixed[~before])
         before, fixed = step.masked, step.codes
     assert step.index == 5 and not step.masked.any()
 
