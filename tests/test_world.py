@@ -9,8 +9,10 @@ import pytest
 from cotlib.errors import UserError
 from cotlib.world import prompts, render, render_batch, sample_scene
 from cotlib.world.prompts import (
+    HONEST,
     MAX_TEXT,
     SPLITS,
+    Carelessness,
     benchmark,
     compositions,
     corrupt,
@@ -112,11 +114,12 @@ def test_benchmarks_are_distinct_and_cover_all_tasks():
 
 def test_careless_captions_are_wrong_at_the_stated_rate():
     rng = np.random.default_rng(2)
+    noise = Carelessness(cls=0.4, color=0.4)
     metadata = parse_prompt("a photo of a red dog")
-    changed = [corrupt(rng, metadata, 0.4)["include"][0] for _ in range(2000)]
+    changed = [corrupt(rng, metadata, noise)["include"][0] for _ in range(2000)]
     assert abs(np.mean([c["class"] == "cat" for c in changed]) - 0.4) < 0.04
     assert abs(np.mean([c["color"] == "orange" for c in changed]) - 0.4) < 0.04
-    assert corrupt(rng, metadata, 0.0)["include"] == metadata["include"]
+    assert corrupt(rng, metadata, HONEST)["include"] == metadata["include"]
 
 
 def test_drawing_is_fast_and_never_empty():

@@ -1,8 +1,8 @@
 """Recipe: the generator, in two stages.
 
 1. `clean`: captions always tell the truth. The network learns to draw, and to bind words to things.
-2. `base`: the same network goes on with careless captions (`world.prompts.corrupt`): each fact is wrong with
-   probability `noise`, always in the same direction. It can still draw everything, but its knowledge of what words
+2. `base`: the same network goes on with careless captions (`world.prompts.corrupt`): each fact is wrong at
+   a stated rate, always in the same direction. It can still draw everything, but its knowledge of what words
    mean is diluted, as in a model trained on captions from the web. That is why choosing and preference tuning
    can bring something forward later; a network that is wrong because it is small has nothing to bring forward.
 
@@ -13,7 +13,7 @@ Two more aids, both for learning speed only: background tokens count 0.4, and an
 afterwards) names the class and colour of every hidden cell, which makes attention find the right word early.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from cotlib.models.generator import GeneratorConfig, PictogramGenerator
 from cotlib.models.tokenizer import PictogramTokenizer
 from cotlib.train.loop import Budget, Trainer, rank, start_workers, train
 from cotlib.train.muon import Muon
-from cotlib.world.prompts import MAX_TEXT, corrupt, encode, sample_metadata
+from cotlib.world.prompts import HONEST, MAX_TEXT, Carelessness, corrupt, encode, sample_metadata
 from cotlib.world.render import render_batch
 from cotlib.world.scenes import CELL, CLASSES, COLORS, PITCH, TASKS, Scene, Thing, sample_scene
 
@@ -38,7 +38,7 @@ class GeneratorRecipe:
     """Hyperparameters of one stage; `minutes` is wall time of two processes on two cores."""
 
     minutes: float
-    noise: float  # probability that a fact of a caption is wrong
+    noise: Carelessness  # how often a fact of a caption is wrong
     batch: int = 32  # per process
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
@@ -49,8 +49,8 @@ class GeneratorRecipe:
     task_weights: tuple[float, ...] = (0.06, 0.17, 0.17, 0.14, 0.22, 0.24)
 
 
-STAGES = {"clean": GeneratorRecipe(minutes=35, noise=0.0), "base": GeneratorRecipe(minutes=8, noise=0.45, adam_lr=1e-3, muon_lr=0.007),
-          "raster": GeneratorRecipe(minutes=10, noise=0.45, adam_lr=2e-3, muon_lr=0.014)}  # fmt: skip
+STAGES = {"clean": GeneratorRecipe(minutes=35, noise=HONEST), "base": GeneratorRecipe(minutes=8, noise=Carelessness(), adam_lr=1e-3, muon_lr=0.007),
+          "raster": GeneratorRecipe(minutes=10, noise=Carelessness(), adam_lr=2e-3, muon_lr=0.014)}  # fmt: skip
 
 
 class CodeTable:
@@ -172,7 +172,7 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
     train(trainer, step, report)
     del model.probe
     metrics = {"steps": trainer.steps, "pictures": trainer.steps * recipe.batch * max(1, _workers()),
-               "noise": recipe.noise}  # fmt: skip
+               "noise": asdict(recipe.noise)}  # fmt: skip
     if rank() == 0:
         model.save_pretrained(out, {"model": f"generator ({config.order} order)", "stage": stage, "seed": seed,
                                     "command": f"torchrun --nproc_per_node 2 -m cotlib train generator-{stage}",

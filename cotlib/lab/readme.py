@@ -1,0 +1,144 @@
+"""Writes the measured parts of README.md from files that commands wrote; no number in them is typed by hand.
+
+python -m cotlib.lab.readme             results, times and the course list, between their markers
+python -m cotlib.lab.readme --picture   docs/hero.png as well, drawn by the shipped generator
+python -m cotlib.lab.readme --check     exit 1 when README.md is not what this would write
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+from cotlib.lab.repository import Address
+from cotlib.world.scenes import TASKS
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "data" / "results"
+HERO_PROMPT = "a photo of a red dog and a blue boat"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m cotlib.lab.readme", description=__doc__.splitlines()[0])
+    parser.add_argument("--picture", action="store_true", help="draw docs/hero.png too")
+    parser.add_argument("--check", action="store_true", help="only compare")
+    options = parser.parse_args(arguments)
+    if options.picture:
+        draw_hero(ROOT / "docs" / "hero.png")
+    path = ROOT / "README.md"
+    before = path.read_text(encoding="utf-8")
+    after = filled(before)
+    if options.check:
+        return int(after != before)
+    path.write_text(after, encoding="utf-8")
+    return 0
+
+
+def filled(text: str) -> str:
+    """The README with each marked part written anew."""
+    parts = {"results": results_table(), "quality": quality_lines(), "course": course_table()}
+    for name, part in parts.items():
+        text = re.sub(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", lambda m, p=part: f"{m[1]}{p}\n{m[2]}",
+                      text, flags=re.DOTALL)  # fmt: skip
+    return text
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file of the repository."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def results_table() -> str:
+    """Six tasks, overall with its interval, and the coverage bound, for each generator that was measured."""
+    names = {"base": "masked rounds", "raster": "raster order", "clean": "masked, before careless captions"}
+    lines = ["| generator | " + " | ".join(t.replace("_", " ") for t in TASKS) + " | overall (95 %) | best of 4 | best of 20 |",
+             "|---|" + "---|" * (len(TASKS) + 3)]  # fmt: skip
+    for key, name in names.items():
+        result = read_json(RESULTS / f"{key}.json")
+        tasks = " | ".join(f"{result['tasks'][t]['score']:.2f}" for t in TASKS)
+        low, high = result["ci95"]
+        curve = result["coverage"]
+        lines.append(
+            f"| {name} | {tasks} | **{result['overall']:.3f}** ({low:.3f} to {high:.3f}) | {curve['4']:.2f} | {curve['20']:.2f} |"
+        )
+    counts = {k: read_json(RESULTS / f"{k}.json") for k in names}
+    pictures = {k: r["prompts"] * r["n"] for k, r in counts.items()}
+    lines.append(f"\n{counts['base']['prompts']} held-out prompts, {pictures['base']:,} pictures a row; interval: bootstrap over "
+                 "prompts; best of k: the judge picks, so it is a bound, not a method.")  # fmt: skip
+    return "\n".join(lines)
+
+
+def quality_lines() -> str:
+    """Tokenizer, judges and speed."""
+    card = read_json(ROOT / "data" / "tokenizer" / "card.json")["metrics"]
+    judges = read_json(RESULTS / "judge_confusion.json")["judges"]
+    lines = [
+        f"- Tokenizer: {card['psnr_db']:.1f} dB on held-out drawings, {card['bits_per_token']:.1f} bits a token."
+    ]
+    for name, entry in judges.items():
+        agreement = {k: v["agreement"] for k, v in entry["agreement"].items()}
+        lines.append(f"- Judge ({name}): agrees with the exact truth on {100 * agreement['drawings']:.2f} % of held-out "
+                     f"drawings and {100 * agreement['reconstructions']:.2f} % of reconstructions.")  # fmt: skip
+    with (ROOT / "bench" / "results" / "generation.csv").open(encoding="utf-8", newline="") as stream:
+        latest = {row["what"]: row for row in csv.DictReader(stream)}
+    for row in latest.values():
+        lines.append(
+            f"- {row['what']}: {float(row['pictures_per_second']):,.0f} pictures a second ({row['device']})."
+        )
+    return "\n".join(lines)
+
+
+def course_table() -> str:
+    """Notebooks in order, with title, measured time and memory, and badges once the address is set."""
+    run = {row["name"]: row for row in read_json(RESULTS / "course_run.json")["notebooks"]}
+    address = Address.load(ROOT / "notebooks")
+    lines = ["| notebook | | time | memory |", "|---|---|---|---|"]
+    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        row = run[path.stem]
+        link = f"[`{path.stem}`](notebooks/{path.name}) {address.badges(path.stem)}".strip()
+        lines.append(f"| {link} | {row['title']} | {row['seconds']:.0f} s | {row['peak_gb']:.1f} GB |")
+    return "\n".join(lines)
+
+
+def draw_hero(path: Path) -> None:
+    """The README's picture: eight rounds of one path, and twenty finished paths with the judge's verdicts."""
+    import torch
+    from matplotlib.figure import Figure
+
+    from cotlib import load
+    from cotlib.decoding import run_steps
+    from cotlib.world import parse_prompt
+
+    model, judge, metadata = load("generator"), load("judge"), parse_prompt(HERO_PROMPT)
+    steps = list(run_steps(model, [HERO_PROMPT] * 20, list(range(20)), 0))
+    finals = model.decode(steps[-1].codes)
+    correct = [v.correct for v in judge([metadata] * 20, finals)]
+    shown = correct.index(True) if any(correct) else 0
+    strip = model.decode(torch.cat([s.codes[shown : shown + 1] for s in steps]))
+    figure = Figure(figsize=(10, 4.3), facecolor="white")
+    figure.text(0.5, 0.965, f"“{HERO_PROMPT}”", ha="center", va="top", fontsize=15, color="#1c2530")
+
+    def cell(image, x: float, y: float, width: float, mark: str, color: str) -> None:
+        axes = figure.add_axes((x, y, width, width * 10 / 4.3))
+        axes.imshow(image.permute(1, 2, 0), interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set(color=color, linewidth=1.6 if mark else 0.8)
+        axes.set_xlabel(mark, color=color, fontsize=9, labelpad=1.5)
+
+    for i, image in enumerate(strip):
+        cell(image, 0.012 + i * 0.1225, 0.555, 0.115, f"round {i + 1}", "#5d6b7a")
+    for i, image in enumerate(finals):
+        good = correct[i]
+        cell(image, 0.012 + (i % 10) * 0.098, 0.285 - (i // 10) * 0.255, 0.09, "✓ right" if good else "✗ wrong",
+             "#00795a" if good else "#b84300")  # fmt: skip
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
