@@ -136,7 +136,7 @@ def _with_many_repeats(fn, rows):
 
 
 def _bootstrap(
-    rows, levels=(2.5, 97.5), by_task=True, pictures=False, pooled=False, replace=True, repeats=5000
+    rows, levels=(2.5, 97.5), by_task=True, pictures=False, pooled=False, replace=True, repeats=2000
 ):
     rng = np.random.default_rng(7)
     groups: dict[str, list] = {}
