@@ -60,7 +60,7 @@ def image_grid(images, titles=None, *, columns: int | None = None, marks=None, c
     count, height, width = pictures.shape[:3]
     columns = columns or balanced_columns(count)
     rows = -(-count // columns)
-    labels = _wrapped(titles, count, tile)
+    labels = wrapped(titles, count, tile)
     lines = max((label.count("\n") + 1 for label in labels if label), default=0)
     chosen = {chosen} if isinstance(chosen, int) else set(chosen)
 
@@ -83,7 +83,7 @@ def image_grid(images, titles=None, *, columns: int | None = None, marks=None, c
             ax.text(left + width / 2, top - 0.05 * width, labels[index], ha="center", va="bottom", fontsize=8,
                     linespacing=1.15)  # fmt: skip
         if marks is not None and marks[index] is not None:
-            _draw_mark(
+            draw_mark(
                 ax, bool(marks[index]), left + 0.985 * width, top + height - 0.015 * width, 0.085 * width
             )
         if index in chosen:
@@ -156,7 +156,8 @@ def balanced_columns(count: int, most: int = 6) -> int:
     return max(1, -(-count // max(rows, 1)))
 
 
-def _wrapped(titles, count: int, tile: float) -> list[str]:
+def wrapped(titles, count: int, tile: float) -> list[str]:
+    """One text for each of `count` pictures, broken into lines that fit a width of `tile` inches; "" for none."""
     if titles is None:
         return [""] * count
     titles = [titles] * count if isinstance(titles, str) else list(titles)
@@ -179,8 +180,8 @@ def draw_tile(ax, picture: np.ndarray, left: float, top: float, picked: bool = F
     ax.add_patch(Rectangle((left, top), width, height, fill=False, zorder=2, **frame))
 
 
-def _draw_mark(ax, right: bool, x: float, y: float, r: float) -> None:
-    """A tick in a disc or a cross in a square: told apart by shape as well as by colour."""
+def draw_mark(ax, right: bool, x: float, y: float, r: float) -> None:
+    """A tick in a disc or a cross in a square around (x, y), told apart by shape as well as by colour."""
     from matplotlib.patches import Circle, Rectangle
 
     line = dict(color="white", linewidth=1.5, solid_capstyle="round", zorder=5, marker="")

@@ -1,0 +1,70 @@
+"""The published results that the course repeats in miniature: `data/paper_results.csv` as records and as a figure.
+
+    rows = published("show-o")            # groups: quoted, show-o, parm++, other generators
+    show(published_figure(), alt="...")
+
+Source of every number: arXiv 2501.13926v2; the column `note` says where the paper's own tables disagree.
+"""
+
+from __future__ import annotations
+
+import csv
+
+from cotlib.assets import data_dir
+from cotlib.lab import style
+from cotlib.world.scenes import TASKS
+
+NUMBERS = (*TASKS, "overall")
+
+
+def published(group: str | None = None) -> list[dict]:
+    """Rows of the table, all or one group's; scores are floats, None where the paper prints none."""
+    with (data_dir() / "paper_results.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        row.update({name: float(row[name]) if row[name] else None for name in NUMBERS})
+        row["candidates"] = int(row["candidates"])
+    return [row for row in rows if group in (None, row["group"])]
+
+
+def system_name(row: dict) -> str:
+    """A row's system in a few words, for example "iterative DPO guided by PARM + PARM"."""
+    tuned = row["alignment"] + (f" guided by {row['dpo_guidance']}" if row["dpo_guidance"] else "")
+    picked = row["verifier"] + (" with reflection" if row["reflection"] not in ("", "no") else "")
+    return " + ".join(part for part in (tuned, picked) if part) or "the generator alone"
+
+
+def published_figure():
+    """Left: overall score of every Show-o system. Right: the six tasks of four of them. Returns a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in published("show-o") if "disagrees with Table 2" not in row["note"]]
+    rows += [row for row in published("parm++") if row["reflection"] not in ("", "no")]
+    rows.sort(key=lambda row: row["overall"])
+    looks = {(False, False): (style.BLACK, "o", "neither"), (True, False): (style.BLUE, "s", "search"),
+             (False, True): (style.ORANGE, "^", "tuning"), (True, True): (style.GREEN, "D", "both")}  # fmt: skip
+    fig = Figure(figsize=(10.4, 4.6))
+    left, right = fig.add_axes((0.335, 0.13, 0.27, 0.76)), fig.add_axes((0.69, 0.13, 0.3, 0.76))
+    for height, row in enumerate(rows):
+        color, marker, _ = looks[bool(row["verifier"]), bool(row["alignment"])]
+        left.hlines(height, 0.5, row["overall"], color=style.FAINT, linewidth=1.2)
+        left.plot(row["overall"], height, color=color, marker=marker, markersize=7)
+        left.text(row["overall"] + 0.012, height, f"{row['overall']:.2f}", va="center", fontsize=8.5)
+    left.set(yticks=range(len(rows)), yticklabels=[system_name(row) for row in rows], xlim=(0.5, 0.82),
+             xlabel="overall: mean of six tasks; verifiers pick the best of 20", title="What helps how much")  # fmt: skip
+    left.tick_params(axis="y", labelsize=8.5)
+    left.grid(axis="y", visible=False)
+    for color, marker, label in looks.values():
+        left.plot([], [], color=color, marker=marker, linestyle="", label=label)
+    left.legend(loc="lower right", fontsize=8.5)
+    by_name = {system_name(row): row for row in rows}
+    shown = {"alone": "the generator alone", "PARM": "PARM", "iterative DPO": "iterative DPO",
+             "guided DPO + PARM": "iterative DPO guided by PARM + PARM"}  # fmt: skip
+    for (label, name), (color, marker, _) in zip(shown.items(), looks.values(), strict=True):
+        scores = [by_name[name][task] for task in TASKS]
+        right.plot(scores, color=color, marker=marker, label=label, linewidth=1.3)
+    right.set(xticks=range(6), xticklabels=[task.replace("_", "\n") for task in TASKS], ylim=(0, 1.03),
+              title="Where it helps")  # fmt: skip
+    right.tick_params(axis="x", labelsize=8.5)
+    right.legend(loc="lower left", fontsize=8.5)
+    return fig
