@@ -295,7 +295,14 @@ def prepare(place: Place, spec=None) -> None:
         stage(
             "    pip is missing there, adding it", "seconds", [place.python, "-m", "ensurepip", "--upgrade"]
         )
-    install = [*pip, "install", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+    install = [
+        *pip,
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--progress-bar=off",
+        "--no-compile",
+    ]
     place.stamp.write_text(BUSY, "utf-8")
     try:
         version = install_torch(place, install, spec)
