@@ -49,14 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=run_evaluate)
 
     train = commands.add_parser("train", help="run a recipe of data/")
-    train.add_argument(
-        "stage", help="tokenizer, detector, generator-clean, generator-base or generator-raster"
-    )
+    train.add_argument("stage", help="tokenizer, detector, generator-words, -clean, -base or -raster")
     train.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     train.add_argument("--minutes", type=float, help="time budget; default: the recipe's own")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument(
-        "--start", type=Path, help="checkpoint to begin from (generator-base and generator-raster)"
+        "--start", type=Path, help="checkpoint folder to begin from (all generators but -words)"
     )
     train.add_argument("--resume", action="store_true", help="go on from the last saved state in --out")
     train.set_defaults(run=run_train)
@@ -174,7 +172,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def run_train(options: argparse.Namespace) -> None:
     """Runs one recipe into the folder `--out`."""
-    from cotlib.assets import data_dir
     from cotlib.train import detector, generator, tokenizer
 
     if options.minutes is not None and not options.minutes > 0:
@@ -186,8 +183,11 @@ def run_train(options: argparse.Namespace) -> None:
         metrics = recipes[options.stage](out, **common)
     elif options.stage.removeprefix("generator-") in generator.STAGES:
         stage = options.stage.removeprefix("generator-")
-        start = options.start or (None if stage == "clean" else data_dir() / "generator-clean")
-        metrics = generator.run(out, stage, start=start, **common)
+        if stage in generator.START and options.start is None:
+            raise UserError(
+                f"{options.stage} goes on from generator-{generator.START[stage]}; give its folder with --start"
+            )
+        metrics = generator.run(out, stage, start=options.start, **common)
     else:
         names = [*recipes, *(f"generator-{s}" for s in generator.STAGES)]
         raise UserError(f'there is no recipe "{options.stage}"; expected one of {", ".join(names)}')
