@@ -17,6 +17,7 @@ from cotlib.lab.judging_figures import (
     position_frame,
     position_words,
     relation_map,
+    verdict_matrices,
 )
 from cotlib.lab.paper import NUMBERS, published, published_figure, system_name
 from cotlib.world.scenes import Thing
@@ -33,6 +34,13 @@ def test_every_detection_is_named_with_its_score():
     )
     assert "red dog 0.97" in texts(fig) and "cup 0.50" in texts(fig) and "why" in texts(fig)
     assert len(compact_png(fig)[0]) <= MAX_BYTES
+
+
+def test_verdict_matrices_show_the_counts_where_they_belong():
+    fig = verdict_matrices({"a": [[1300, 2], [0, 4]], "b": [[1, 0], [0, 1]]}, "truth", "judge")
+    numbers = {t.get_position(): t.get_text() for t in fig.axes[0].texts}
+    assert numbers == {(0, 0): "1,300", (1, 0): "2", (0, 1): "0", (1, 1): "4"}
+    assert [ax.get_title() for ax in fig.axes] == ["a", "b"]
 
 
 def test_the_map_of_relations_is_the_rule():

@@ -41,8 +41,8 @@ def detection_grid(images, found: Sequence[Sequence[Detection]], titles=None, *,
     count, height, width = pictures.shape[:3]
     columns = columns or min(count, 4)
     rows = -(-count // columns)
-    above, below = wrapped(titles, count, tile), wrapped(notes, count, tile)
-    line = 0.155 * width / tile  # height of a line of text, in picture pixels
+    above, below = wrapped(titles, count, 1.15 * tile), wrapped(notes, count, 1.2 * tile)
+    line = 0.14 * width / tile  # height of a line of text, in picture pixels
     lines = [max((t.count("\n") + 1 for t in texts if t), default=0) for texts in (above, below)]
     gap, head, foot = 0.08 * width, (lines[0] + 1.6) * line, (lines[1] + 0.3) * line if lines[1] else 0
     total_x = columns * (width + gap) + gap
@@ -73,6 +73,32 @@ def detection_grid(images, found: Sequence[Sequence[Detection]], titles=None, *,
             )
         if marks is not None and marks[index] is not None:
             draw_mark(ax, bool(marks[index]), left + 0.99 * width, top + 0.99 * height, 0.055 * width)
+    return fig
+
+
+def verdict_matrices(tables: dict[str, list[list[int]]], rows: str, columns: str):
+    """Small tables of right and wrong against right and wrong, one per entry. Returns a matplotlib figure.
+
+    tables   {title: [[right-right, right-wrong], [wrong-right, wrong-wrong]]}, counts; the first word of each is the row
+    rows, columns   who says right or wrong in the rows, and who in the columns
+    """
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(2.35 * len(tables) + 0.35, 2.3), layout="constrained")
+    axes = fig.subplots(1, len(tables), squeeze=False)[0]
+    for ax, (title, table) in zip(axes, tables.items(), strict=True):
+        counts = np.asarray(table, float)
+        off = ~np.eye(2, dtype=bool)
+        shade = np.where(off, np.where(counts > 0, 0.7, 0.0), 0.35)
+        ax.imshow(shade, cmap="Blues", vmin=0, vmax=1.4)
+        for row, column in np.ndindex(2, 2):
+            ax.text(column, row, f"{int(counts[row, column]):,}", ha="center", va="center", fontsize=12,
+                    fontweight="bold" if row != column and counts[row, column] else "normal")  # fmt: skip
+        ax.set(xticks=(0, 1), yticks=(0, 1), xticklabels=("right", "wrong"), yticklabels=("right", "wrong"))
+        ax.set_xlabel(columns)
+        ax.set_title(title, fontsize=9)
+        ax.grid(False)
+    axes[0].set_ylabel(rows)
     return fig
 
 

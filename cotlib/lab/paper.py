@@ -44,14 +44,14 @@ def published_figure():
     looks = {(False, False): (style.BLACK, "o", "neither"), (True, False): (style.BLUE, "s", "search"),
              (False, True): (style.ORANGE, "^", "tuning"), (True, True): (style.GREEN, "D", "both")}  # fmt: skip
     fig = Figure(figsize=(10.4, 4.6))
-    left, right = fig.add_axes((0.335, 0.13, 0.27, 0.76)), fig.add_axes((0.69, 0.13, 0.3, 0.76))
+    left, right = fig.add_axes((0.35, 0.13, 0.26, 0.76)), fig.add_axes((0.69, 0.13, 0.3, 0.76))
     for height, row in enumerate(rows):
         color, marker, _ = looks[bool(row["verifier"]), bool(row["alignment"])]
         left.hlines(height, 0.5, row["overall"], color=style.FAINT, linewidth=1.2)
         left.plot(row["overall"], height, color=color, marker=marker, markersize=7)
         left.text(row["overall"] + 0.012, height, f"{row['overall']:.2f}", va="center", fontsize=8.5)
     left.set(yticks=range(len(rows)), yticklabels=[system_name(row) for row in rows], xlim=(0.5, 0.82),
-             xlabel="overall: mean of six tasks; verifiers pick the best of 20", title="What helps how much")  # fmt: skip
+             xlabel="overall; verifiers pick the best of 20", title="What helps how much")  # fmt: skip
     left.tick_params(axis="y", labelsize=8.5)
     left.grid(axis="y", visible=False)
     for color, marker, label in looks.values():

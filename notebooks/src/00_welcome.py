@@ -69,7 +69,7 @@ more = decode_all(generator, single(generator, [prompt["prompt"]], n=200, seed=1
 hits = sum(verdict.correct for verdict in judge([prompt] * 200, more))
 reveal("00-pass-rate", 100 * hits / 200)
 
-fig, ax = plt.subplots(figsize=(6.4, 1.6))
+fig, ax = plt.subplots(layout="constrained", figsize=(6.4, 1.6))
 for height, (k, n) in enumerate([(sum(right), 20), (hits, 200)]):
     low, high = wilson(k, n)
     ax.plot([low, high], [height, height], linewidth=5, alpha=0.35, marker="|", color=f"C{height}")
@@ -130,6 +130,7 @@ rows = list(progress(measure(generator, judge, prompts, Plan(n=20)), "30 prompts
 # %%
 from cotlib.judging.stats import bootstrap_interval, coverage, paired_difference
 
+
 def ceiling(k):
     """One (task, [coverage with k candidates]) for each prompt."""
     return [(row.task, [coverage(sum(row.scores), 20, k)]) for row in rows]
@@ -138,7 +139,7 @@ ks = range(1, 21)
 mean, low, high = zip(*(bootstrap_interval(ceiling(k)) for k in ks), strict=True)
 reveal("00-coverage", 100 * mean[-1])
 
-fig, ax = plt.subplots(figsize=(6.4, 3.2))
+fig, ax = plt.subplots(layout="constrained", figsize=(6.4, 3.2))
 ax.fill_between(ks, low, high, alpha=0.18)
 ax.plot(ks, mean, label="the judge picks (ceiling)")
 ax.axhline(mean[0], color="C1", linestyle="--", label="one picture, no choice")
@@ -255,7 +256,7 @@ for row in published():
     if row["note"].startswith(("disagrees", "printed")):
         print(f"{row['generator']}: {row['alignment'] or 'no tuning'}"
               f"{', guided by ' + row['dpo_guidance'] if row['dpo_guidance'] else ''}, "
-              f"{row['verifier'] or 'no verifier'}: {row['overall']:.2f}. {row['note'].capitalize()}.")
+              f"{row['verifier'] or 'no verifier'}: {row['overall']:.2f}, {row['note']}")
 
 # %% [markdown]
 # The pictogram world of this course keeps the whole procedure and shrinks the rest: twenty kinds of object in eight colours
