@@ -49,12 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=run_evaluate)
 
     train = commands.add_parser("train", help="run a recipe of data/")
-    train.add_argument("stage", help="tokenizer, detector, generator-words, -clean, -base or -raster")
+    train.add_argument("stage", help="tokenizer, detector, generator-clean, -base or -raster")
     train.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     train.add_argument("--minutes", type=float, help="time budget; default: the recipe's own")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument(
-        "--start", type=Path, help="checkpoint folder to begin from (all generators but -words)"
+        "--start", type=Path, help="checkpoint folder to begin from (generator-base and -raster)"
     )
     train.add_argument("--resume", action="store_true", help="go on from the last saved state in --out")
     train.set_defaults(run=run_train)

@@ -1,7 +1,6 @@
 """Recipe: the generator, in stages that begin where the one before ended.
 
-1. `words`, then `clean`: captions always tell the truth. The network learns to draw, and to bind words to things;
-   in the second stage relations come more often.
+1. `clean`: captions always tell the truth. The network learns to draw, and to bind words to things.
 2. `base`: the same network goes on with careless captions (`world.prompts.corrupt`): each fact is wrong at
    a stated rate, always in the same direction. It can still draw everything, but its knowledge of what words
    mean is diluted, as in a model trained on captions from the web. That is why choosing and preference tuning
@@ -34,12 +33,6 @@ from cotlib.world.scenes import CELL, CLASSES, COLORS, PITCH, TASKS, Scene, Thin
 SPAN = CELL // PITCH  # a thing covers SPAN x SPAN tokens
 
 
-# Shares of the six tasks. Prompts with two things are harder to bind, so they come more often; relations are learned
-# last of all and get a stage of their own, after words and colours are in place.
-EVENLY_HARD = (0.06, 0.17, 0.17, 0.14, 0.22, 0.24)
-RELATIONS_FIRST = (0.04, 0.10, 0.12, 0.10, 0.42, 0.22)
-
-
 @dataclass(frozen=True)
 class GeneratorRecipe:
     """Hyperparameters of one stage; `minutes` is wall time of two processes on two cores."""
@@ -52,18 +45,16 @@ class GeneratorRecipe:
     dropped_text: float = 0.1
     background: float = 0.4
     auxiliary: float = 0.5
-    task_weights: tuple[float, ...] = EVENLY_HARD
+    # Shares of the six tasks: prompts with two things are harder to bind, so they come more often.
+    task_weights: tuple[float, ...] = (0.06, 0.17, 0.17, 0.14, 0.22, 0.24)
 
 
 STAGES = {
-    "words": GeneratorRecipe(minutes=32, noise=HONEST),
-    "clean": GeneratorRecipe(
-        minutes=10, noise=HONEST, adam_lr=2e-3, muon_lr=0.014, task_weights=RELATIONS_FIRST
-    ),
+    "clean": GeneratorRecipe(minutes=32, noise=HONEST),
     "base": GeneratorRecipe(minutes=6, noise=Carelessness(), adam_lr=1e-3, muon_lr=0.007),
     "raster": GeneratorRecipe(minutes=9, noise=Carelessness(), adam_lr=2e-3, muon_lr=0.014),
 }
-START = {"clean": "words", "base": "clean", "raster": "clean"}  # the stage whose weights each one begins with
+START = {"base": "clean", "raster": "clean"}  # the stage whose weights each one begins with
 
 
 class CodeTable:
@@ -188,10 +179,18 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
                "noise": asdict(recipe.noise)}  # fmt: skip
     if rank() == 0:
         model.save_pretrained(out, {"model": f"generator ({config.order} order)", "stage": stage, "seed": seed,
-                                    "command": f"torchrun --nproc_per_node 2 -m cotlib train generator-{stage}",
+                                    "command": command_line(stage),
                                     "minutes": recipe.minutes, "metrics": metrics})  # fmt: skip
         (out / "resume.pt").unlink(missing_ok=True)
     return metrics
+
+
+def command_line(stage: str) -> str:
+    """The command that makes the shipped checkpoint of a stage."""
+    start = f" --start data/generator-{START[stage]}" if stage in START else ""
+    return (
+        f"torchrun --nproc_per_node 2 -m cotlib train generator-{stage} --out data/generator-{stage}{start}"
+    )
 
 
 def _workers() -> int:
