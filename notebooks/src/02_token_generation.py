@@ -1,0 +1,750 @@
+# %% [markdown]
+# # 02 Token generation: how a network draws
+#
+# <!-- badges -->
+#
+# After this notebook you can
+#
+# - say who may look at whom in a text-to-image transformer, and what may therefore be cached without changing a token;
+# - write Show-o's loop yourself: the schedule, the choice of tokens to hide again, guidance;
+# - say what rounds, temperature and guidance buy, what they cost, and what they quietly distort;
+# - tell when a half-drawn picture can be judged, and why this generator is wrong in just the way it is.
+#
+# <!-- facts -->
+#
+# It needs nothing from the other notebooks. Words that are new stand in the [glossary](00_welcome.ipynb#Glossary).
+
+# %% tags=["setup"]
+
+# %%
+import time
+from collections import Counter
+from math import exp, log
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from cotlib import load
+from cotlib.decoding import masked_rounds, raster_steps, sample_masked, sample_raster
+from cotlib.decoding.noise import draw_codes, path_uniforms
+from cotlib.judging.stats import bootstrap_interval, paired_difference, task_means, wilson
+from cotlib.lab import Claim, check, claims, predict, reveal, score, show, show_images, step_scrubber, step_strip
+from cotlib.lab.generation_figures import attention_figure, code_bars, heat_maps, sweep_figure
+from cotlib.models.generator import Prefix
+from cotlib.world.prompts import VOCAB, Carelessness, benchmark, encode
+
+masked, raster, judge = load("generator"), load("generator", order="raster"), load("judge")
+paper = int(masked.tokenizer.encode(torch.full((1, 3, 64, 64), 0.98))[0, 0])  # the code of plain paper
+
+# %% [markdown]
+# ## 1 Two ways to draw the same sentence
+#
+# A picture is 64 **tokens** here, an 8 x 8 grid; each is one of 1,024 **codes**, and a decoder turns codes into pixels (notebook
+# 01). A generator has to choose the codes. Two families of models do it:
+#
+# - **Raster order**: one token after the other, row by row, as a language model writes words (LlamaGen, Janus).
+# - **Masked rounds**: all at once, but in a few rounds. In each, guess every token, keep the surest guesses, hide the rest again
+#   (MaskGIT, Show-o). The paper calls this autoregressive, too: each round builds on the one before.
+#
+# Here are both, on one prompt of each of GenEval's six tasks. Seed 0, one try each, nothing chosen.
+
+# %%
+prompts = benchmark("dev")  # 120 prompts whose combinations were held out of training, 20 of each task
+texts = [m["prompt"] for m in prompts]
+six = texts[::20]
+pictures = torch.cat([masked.decode(sample_masked(masked, six, [0] * 6, seed=0)),
+                      raster.decode(sample_raster(raster, six, [0] * 6, seed=0))])  # fmt: skip
+right = [v.correct for v in judge(prompts[::20] * 2, pictures)]
+show_images(pictures, six * 2, marks=right, columns=6,
+            alt=f"Six prompts drawn by masked rounds (top, {sum(right[:6])} right) and in raster order (bottom, {sum(right[6:])} "
+                "right). All are clean drawings; the wrong ones show something else than was asked for.")  # fmt: skip
+
+# %% [markdown]
+# ### Who may look at whom
+#
+# Both are the same network, a **transformer**: it keeps one vector for each token, of the text and of the picture. Layer by layer a
+# token's vector takes in what other tokens' vectors hold (**attention**). At the end each image token's vector becomes 1,024
+# numbers, the **logits**, and softmax makes them probabilities of the 1,024 codes.
+#
+# A **mask** fixes which tokens may look at which. You could read it in the code. It is more convincing to measure it:
+# change one input, and see which vectors move.
+
+# %%
+predict("02-sees", "Masked rounds: you change one image token. Which other vectors move?",
+        choices=["words and image tokens", "image tokens only", "only image tokens that come later"])
+
+# %%
+def who_sees_whom(model, prompt):
+    """bool [T + N, T + N]: does the vector at row i change when input j changes?"""
+    ids, n = torch.tensor([encode(prompt)]), model.tokens
+    t = ids.shape[1]
+    sees = torch.zeros(t + n, t + n, dtype=torch.bool)  # words above image tokens: the text is computed without any picture
+    codes = torch.randint(1024, (1, n), generator=torch.Generator().manual_seed(0))
+
+    other = ids.repeat(t, 1).fill_diagonal_(VOCAB.index("pizza"))  # row j: word j exchanged
+    keys, values = model.text(torch.cat([ids, other]))
+    hidden = model.hidden(Prefix(keys, values, None, 0.0), codes.expand(t + 1, -1))
+    sees[:t, :t] = ((keys[-1][1:] - keys[-1][:1]).abs().amax((1, 3)) > 1e-4).T
+    sees[t:, :t] = ((hidden[1:] - hidden[:1]).abs().amax(2) > 1e-4).T
+
+    other = torch.cat([codes, codes.repeat(n, 1).fill_diagonal_(paper)])  # row j: image token j exchanged
+    hidden = model.hidden(model.prefix([prompt], 0.0), other)
+    sees[t:, t:] = ((hidden[1:] - hidden[:1]).abs().amax(2) > 1e-4).T
+    return sees
+
+
+with torch.no_grad():
+    sees = [who_sees_whom(model, "a photo of a red dog") for model in (masked, raster)]
+words = [VOCAB[i] for i in encode("a photo of a red dog")]
+show(attention_figure(sees, words, ["masked rounds", "raster order"]),
+     alt="Rows look at columns. Words see earlier words only, and never the picture, in both. Image tokens see all the text; in "
+         "masked rounds they see the whole picture, in raster order only what comes before.")  # fmt: skip
+reveal("02-sees", "image tokens only")
+
+# %% [markdown]
+# Show-o calls the left pattern **omni-attention**: text is **causal** (a word sees the words before it), the picture is
+# **bidirectional** (every image token sees every other). The right one is causal throughout.
+#
+# Look at the pale area at the top right of both. No word ever sees the picture. So what the network computes from the text
+# (in attention's terms its *keys* and *values*) is the same in every round, for every candidate, for ever. Compute it once,
+# keep it, and not a single token changes. Section 8 collects on this.
+#
+# ## 2 One look at an empty canvas
+#
+# Hide all 64 tokens, pass the prompt and the empty canvas through the network once. Out come 64 distributions over 1,024 codes,
+# one for each place. Suppose you now take the most probable code at every place.
+
+# %%
+predict("02-likeliest", 'The likeliest code at each of the 64 places, for "a photo of a cat": what do you see?',
+        choices=["a cat", "a blurred cat", "an empty sheet"])
+
+# %%
+prompt = "a photo of a cat"
+empty = torch.full((1, 64), masked.mask_id)
+logits = masked.logits(masked.prefix([prompt]), empty, empty == masked.mask_id)  # [64, 1024]
+p = logits.softmax(-1)
+corner, middle = 0, 27
+show(code_bars(masked, p[[corner, middle]], (corner, middle), paper, ("top left corner", "middle of the picture")),
+     alt="In the corner plain paper has nearly all the probability. In the middle paper still leads, followed by pieces of cats in "
+         "several colours, each with a small share.")  # fmt: skip
+
+# %%
+three = torch.stack([p.argmax(-1), *(sample_masked(masked, [prompt], [0], seed=0, steps=s)[0] for s in (1, 8))])
+show_images(masked.decode(three), ["the likeliest code everywhere", "each place drawn by itself", "eight rounds"], tile=1.8,
+            alt="Left: an empty sheet. Middle: scraps of many cats, scattered. Right: one cat.")
+first = masked.logits(masked.prefix(texts), empty.expand(120, -1), (empty == masked.mask_id).expand(120, -1))
+blank = (first.argmax(-1).view(120, 64) == paper).all(1).float().mean().item()
+print(f"Prompts whose likeliest codes are all paper: {100 * blank:.0f} %")
+reveal("02-likeliest", "an empty sheet")
+
+# %% [markdown]
+# The network knows *what* to draw. It cannot know *where*, since the prompt does not say. So at each single place "nothing here"
+# is the best guess, and the picture made of 64 best guesses is a picture of nothing.
+#
+# Drawing each place at random from its own distribution is no cure. Write $x_i$ for the code at place $i$ and $c$ for the prompt. What
+# you want is a sample of the **joint** distribution $p(x_1, \dots, x_{64} \mid c)$. What one pass gives are the 64 **marginals**
+# $p(x_i \mid c)$, and drawing from them one by one is drawing from their product:
+#
+# $$\prod_{i=1}^{64} p(x_i \mid c) \;\neq\; p(x_1, \dots, x_{64} \mid c)$$
+#
+# Each place tosses its own coin about whether a cat stands here, and in which colour. The scraps are well drawn; they just do not know
+# of each other. Every method in this notebook is a way to let places know of each other without paying for 64 passes.
+#
+# ## 3 Masked rounds
+#
+# Let $S$ be the number of rounds, $N = 64$ the number of tokens. In round $s = 0, \dots, S - 1$:
+#
+# 1. **Look**: one pass gives the distribution $p_i$ of every hidden place $i$, given the tokens that are fixed already.
+# 2. **Guess**: draw a code $\hat x_i \sim p_i$ for *every* hidden place. With the fixed ones this is the **full guess**.
+# 3. **Score**: $c_i = \log p_i(\hat x_i) + \tau_s\, g_i$, the **confidence** of a guess. The first term is large when the drawn
+#    code was probable. The second is noise: $g_i$ is a random number (Gumbel distribution), and its scale $\tau_s$ shrinks to 0 in the last round.
+# 4. **Hide again**: the $m_s$ least confident of the hidden places are hidden again; the others are fixed for good.
+#
+# The schedule says how many stay hidden. With $u_s$ places hidden before the round, and $\lfloor\cdot\rfloor$ rounding down:
+#
+# $$m_s = \max\Bigl(1,\ \min\bigl(u_s - 1,\ \bigl\lfloor N \cos\tfrac{\pi}{2}\tfrac{s + 1}{S} \bigr\rfloor\bigr)\Bigr), \qquad m_{S-1} = 0$$
+#
+# ### Exercise: the schedule · difficulty 1 of 5 · 5 minutes
+#
+# Write $m_s$. At least one place is fixed in every round, and after the last round nothing may stay hidden.
+
+# %%
+def masked_count(step, steps, n_tokens, unknown):
+    """Places hidden after `step` (from 0) of `steps`; `unknown` were hidden before it. Returns a whole number."""
+    ...  # your code
+
+
+check("masked_count", masked_count)
+# from cotlib.lab import solution; solution("masked_count")   # take the first # away to see the library's version
+
+# %%
+predict("02-half", "After 4 of 8 rounds, how many of the 64 tokens are fixed?", low=0, high=64)
+
+# %%
+from cotlib.decoding.schedule import masked_count  # from here on the library's own
+
+hidden = [64]
+for s in range(8):
+    hidden.append(masked_count(s, 8, 64, hidden[-1]))
+fig, ax = plt.subplots(figsize=(5.6, 2.6))
+ax.plot(range(9), hidden, label="cosine schedule")
+ax.plot(range(9), np.linspace(64, 0, 9), "--", marker="", label="the same number each round")
+ax.set(xlabel="rounds done", ylabel="tokens still hidden", ylim=(0, 68))
+ax.legend()
+show(fig, alt="The cosine schedule lies above the straight line: few tokens are fixed in the first rounds, many in the last.")
+reveal("02-half", 64 - hidden[4])
+
+# %% [markdown]
+# Slow first, fast later. The first tokens decide for all the others, so they are taken in small numbers. Once the picture is
+# settled, the rest follows from it, and many places can be filled at once without contradicting each other.
+#
+# ### Exercise: one masked step · difficulty 2 of 5 · 10 minutes
+#
+# Write step 4: hide the `left` least confident places of each row, never one that is known already.
+
+# %%
+def masked_step(confidence, known, left):
+    """confidence float [B, N], known bool [B, N] -> bool [B, N]: True at the `left` places a row that are hidden again."""
+    ...  # your code
+
+
+check("masked_step", masked_step)
+# from cotlib.lab import solution; solution("masked_step")
+
+# %%
+example = 100  # a two-colour prompt, GenEval's hardest task; try others, 0 to 119
+print(texts[example])
+steps = list(masked_rounds(masked, [texts[example]], [0], seed=0))
+show(step_strip(steps, masked.decode, columns=8),
+     alt="Top: the full guess is scraps at first, settles step by step and is clean at the end. Bottom: in the first rounds hardly a "
+         "token is fixed, and those that are lie mostly on empty paper.")  # fmt: skip
+
+# %%
+step_scrubber(steps, masked.decode)
+
+# %% [markdown]
+# Scrub through the rounds and watch the lower row. Plain paper is about three quarters of all tokens. What do you think is
+# fixed first?
+
+# %%
+predict("02-paper", "Of the tokens fixed in the first half of the rounds, what percentage is plain paper?", low=0, high=100, unit="%")
+
+# %%
+run = list(masked_rounds(masked, texts, [0] * 120, seed=0))  # all 120 prompts at once; used again below
+codes = run[-1].codes
+before = torch.ones_like(codes, dtype=torch.bool)
+rows = []
+for step in run:
+    newly = before & ~step.masked
+    rows.append((int(newly.sum()), int((newly & (codes == paper)).sum())))
+    before = step.masked
+counts = np.array(rows) / 120  # [rounds, 2]: fixed a picture, of which paper
+fig, ax = plt.subplots(figsize=(5.6, 2.6))
+at = np.arange(1, len(run) + 1)
+ax.bar(at, counts[:, 1], color="C0", label="paper")
+ax.bar(at, counts[:, 0] - counts[:, 1], bottom=counts[:, 1], color="C3", hatch="//", edgecolor="white", label="part of a thing")
+ax.set(xlabel="round", ylabel="tokens fixed in it", xticks=at)
+ax.legend()
+half = counts[: len(run) // 2].sum(0)
+show(fig, alt="Nearly all tokens fixed in the first rounds are paper; the things are fixed in the last rounds.")
+reveal("02-paper", round(100 * half[1] / half[0]))
+
+# %% [markdown]
+# The loop first decides where *nothing* is. Things are left until late: a piece of a dog is one of hundreds of codes, each
+# improbable, while paper is a sure bet. Keep this in mind: what a verifier would like to know, which thing in which colour, is the
+# last to be settled. (No thought is written anywhere in this process; "chain of thought" is an analogy for these rounds.)
+#
+# ## 4 How many rounds?
+#
+# More rounds let places know more of each other, and cost one pass each. So truth should rise, and then? From now on
+# **truth** is the mean share of right pictures over the six tasks, one picture for each of the 120 prompts, seed 0, judged by the detector, with
+# a 95 % interval over prompts.
+
+# %%
+predict("02-rounds", "The fewest rounds that come within 0.05 of the truth of 16 rounds?", choices=["1", "2", "4", "8"])
+
+# %%
+def truth(codes, model=masked):
+    """One (task, [right or not]) a prompt: the form in which cotlib's interval functions take results."""
+    verdicts = judge(prompts, model.decode(codes))
+    return [(m["tag"], [int(v.correct)]) for m, v in zip(prompts, verdicts, strict=True)]
+
+
+by_rounds = {s: codes if s == len(run) else sample_masked(masked, texts, [0] * 120, seed=0, steps=s) for s in (1, 2, 4, 8, 16)}
+rounds_truth = {s: truth(drawn) for s, drawn in by_rounds.items()}
+rounds_score = {s: bootstrap_interval(rows) for s, rows in rounds_truth.items()}
+show(sweep_figure(list(rounds_score), list(rounds_score.values()), "rounds (each costs one pass)", log=True),
+     alt=f"Truth is {rounds_score[1][0]:.2f} with one round, {rounds_score[2][0]:.2f} with two, {rounds_score[8][0]:.2f} with eight "
+         f"and {rounds_score[16][0]:.2f} with sixteen: a steep rise, then hardly any.")  # fmt: skip
+enough = min(s for s in rounds_score if rounds_score[s][0] >= rounds_score[16][0] - 0.05)
+reveal("02-rounds", str(enough))
+
+# %%
+pick = [45, 100]
+show_images(torch.cat([masked.decode(by_rounds[s][pick]) for s in by_rounds]).unflatten(0, (5, 2)).transpose(0, 1).flatten(0, 1),
+            [f"{s} round{'s' * (s > 1)}" for s in by_rounds] * 2, columns=5,
+            alt=f'"{texts[45]}" above, "{texts[100]}" below. With one round a field of scraps, with two a few broken things, from '
+                "four or eight on clean things; sixteen look no better than eight.")  # fmt: skip
+
+# %% [markdown]
+# One round is the product of marginals from section 2. Two rounds are broken things. After that truth climbs quickly and flattens: what is
+# still wrong at sixteen rounds is not wrong for lack of rounds. It is wrong because the network *believes* the wrong thing. You will
+# meet the reason in section 10.
+#
+# ## 5 Confidence is a thumb on the scale
+#
+# "Keep the surest guesses" sounds innocent. Try it on a model without any knowledge. Each of 64 places is a coin that shows heads
+# with probability 0.6, whatever the others show. There is nothing to coordinate, the model is exact, and one round would give 60 % heads.
+
+# %%
+predict("02-coin", "Eight of Show-o's rounds on these coins: what percentage of heads?", low=0, high=100, unit="%")
+
+# %%
+class Coins:
+    """An image-token model without a network: code 1 (heads) with probability 0.6 at each place."""
+
+    grid, codebook_size, mask_id, device = (8, 8), 2, 2, "cpu"
+    config = SimpleNamespace(steps=8)
+
+    def prefix(self, prompts, guidance=None):
+        return self
+
+    def select(self, index):
+        return self
+
+    def logits(self, prefix, codes, rows):
+        return torch.tensor([0.4, 0.6]).log().expand(int(rows.sum()), 2)
+
+
+heads = {(s, t): sample_masked(Coins(), ["coins"] * 300, list(range(300)), seed=0, steps=s, temperature=t).float().mean().item()
+         for s, t in ((1, 1.0), (8, 1.0), (8, 0.0))}  # fmt: skip
+for (s, t), share in heads.items():
+    print(f"{s} round{'s' if s > 1 else ' '}, temperature {t:g}: {100 * share:.0f} % heads")
+reveal("02-coin", round(100 * heads[8, 1.0]))
+
+# %% [markdown]
+# A guess that shows tails is less probable, so it scores lower, is hidden again, and *tossed again*, until it shows heads or
+# the rounds are over. The loop does not sample from the model. It samples from a sharpened version of it. Whatever the network holds
+# more probable comes out more often than the network says: more of the right, if the network is mostly right.
+#
+# The noise $\tau_s g_i$ softens this. **Temperature** is its scale at the start, 1 in Show-o; it is multiplied by
+# $1 - \frac{s+1}{S}$ in each round $s$ and so ends at 0. With temperature 0 from the start, the choice of what to keep is
+# greedy and the sharpening strongest.
+#
+# ### A leak in released code
+#
+# Now a real bug. The code released with the paper draws its candidates one after another and shrinks the
+# temperature *in place*. Nobody sets it back. The first candidate is drawn with noise; all later ones start at the end value, 0. Codes
+# are still drawn at random, so the pictures differ, and nothing looks broken. What is lost?
+#
+# A **layout** is which things stand at which places, colours aside. Twenty pictures for each of four prompts, with noise and without:
+
+# %%
+predict("02-leak", 'Twenty pictures of "a photo of a cat", temperature 0: how many different layouts?', low=1, high=20)
+
+# %%
+four = ["a photo of a cat", "a photo of a cup", "a photo of two birds", "a photo of a boat and a bird"]
+
+
+def twenty(**options):
+    """Codes [80, 64]: paths 0 to 19 of each of the four prompts."""
+    return sample_masked(masked, [t for t in four for _ in range(20)], list(range(20)) * 4, seed=0, **options)
+
+
+def layout(found):
+    """Which things stand at which places of the token grid."""
+    return frozenset((d.cls, round(d.box[0] / 8), round(d.box[1] / 8)) for d in found if d.score > 0.3)
+
+
+noisy, leaked = twenty(), twenty(temperature=0.0)
+layouts = {name: [len({layout(found) for found in judge.detect(masked.decode(part))}) for part in drawn.split(20)]
+           for name, drawn in (("with noise", noisy), ("temperature 0", leaked))}  # fmt: skip
+for name, numbers in layouts.items():
+    print(f"{name:14} different layouts of 20: {numbers}, mean {np.mean(numbers):.1f}")
+show_images(masked.decode(torch.cat([noisy[:10], leaked[:10]])), columns=10, tile=0.93,
+            alt=f'"{four[0]}", ten paths each. Top, with noise: cats in many places. Bottom, without: the same few places again and again.')
+reveal("02-leak", layouts["temperature 0"][0])
+
+# %%
+show(heat_maps([(drawn[:40] != paper).float().mean(0) for drawn in (noisy, leaked)], ["with noise", "temperature 0"],
+               "share of pictures with ink here"),
+     alt="How often each of the 64 cells is drawn on, over forty pictures of one thing. With noise the ink is spread; at temperature 0 it "
+         "gathers in a few cells, while others are never used.")  # fmt: skip
+
+# %% [markdown]
+# Without noise the surest paper is always fixed first, and since the network is surest of the same corners each time, every
+# path is pushed into the same remaining places. A search over twenty candidates then chooses among variations of a few pictures. This is how a
+# bug of one line hides for years: every picture is fine, only their *variety* is gone. Here each path starts anew.
+#
+# ## 6 Guidance
+#
+# A network trained on captions learns two things: what pictures look like, and how they depend on the words. **Guidance** turns up the
+# second. Run the network twice, with the prompt and with the empty prompt, and go beyond what the prompt says:
+#
+# $$\ell = (1 + w)\,\ell_{\text{cond}} - w\,\ell_{\text{uncond}}$$
+#
+# $\ell_{\text{cond}}$ are the logits with the prompt, $\ell_{\text{uncond}}$ without, $w \ge 0$ is the **weight**; 0 means none. Beware: other papers
+# write $w$ for what is $1 + w$ here.
+#
+# ### Exercise: guidance · difficulty 1 of 5 · 3 minutes
+
+# %%
+def guide(cond, uncond, w):
+    """Logits with and without the prompt, same shape; w >= 0. Returns the guided logits."""
+    ...  # your code
+
+
+check("guide", guide)
+# from cotlib.lab import solution; solution("guide")
+
+# %% [markdown]
+# The last layer, the **head**, maps a vector of 128 numbers to 1,024 logits, and it is linear. So it does not matter whether you combine
+# logits, or vectors first and apply the head once. The second is half the work, and nothing but algebra:
+
+# %%
+from cotlib.decoding.masked import guide
+
+with_prompt, without = (masked.hidden(masked.prefix([t], 0.0), empty) for t in (prompt, ""))
+after = guide(masked.head(with_prompt), masked.head(without), 1.5)
+in_front = masked.head(guide(with_prompt, without, 1.5))
+head_gap = (after - in_front).abs().max().item() / after.abs().max().item()
+print(f"largest difference, relative to the largest logit: {head_gap:.0e}")
+
+# %%
+predict("02-guidance", "Which weight gives the highest truth?", choices=["0", "0.5", "1.5", "3", "5"])
+
+# %%
+def drawn_things(drawn):
+    """(things drawn for each thing asked for, effective number of colours where the prompt leaves the colour open)."""
+    found = [[d for d in row if d.score > 0.3] for row in judge.detect(masked.decode(drawn))]
+    asked = sum(c["count"] for m in prompts for c in m["include"])
+    free = Counter(d.color for m, row in zip(prompts, found, strict=True) if "color" not in m["include"][0] for d in row)
+    shares = [n / free.total() for n in free.values()]
+    return sum(map(len, found)) / asked, exp(-sum(p * log(p) for p in shares))
+
+
+weights = (0.0, 0.5, 1.5, 3.0, 5.0)
+by_weight = {w: codes if w == masked.config.guidance else sample_masked(masked, texts, [0] * 120, seed=0, guidance=w) for w in weights}
+weight_truth = {w: truth(drawn) for w, drawn in by_weight.items()}
+weight_score = [bootstrap_interval(rows) for rows in weight_truth.values()]
+things, colors = zip(*(drawn_things(drawn) for drawn in by_weight.values()), strict=True)
+show(sweep_figure(weights, weight_score, "guidance weight w", more=[("things drawn per thing asked", things), ("colours in use", colors)]),
+     alt=f"Truth rises from {weight_score[0][0]:.2f} without guidance to its best at a middle weight and does not gain beyond; things drawn "
+         f"for each asked go from {things[0]:.2f} to {things[-1]:.2f}, colours in use from {colors[0]:.1f} to {colors[-1]:.1f}.")  # fmt: skip
+best = max(weights, key=lambda w: weight_score[weights.index(w)][0])
+reveal("02-guidance", f"{best:g}")
+
+# %% [markdown]
+# Three panels, three lessons.
+#
+# - **Truth** gains a great deal from some guidance, and nothing more from much.
+# - **Things drawn** grows steadily. Guidance cannot tell "a cat" from "more cat": each empty place compares itself with the unprompted
+#   model and finds that it should be *more like the prompt*. GenEval's rules forgive extra things outside the counting task, so part of what looks like
+#   obedience is abundance.
+# - **Colours in use** is the effective number of colours ($e^{\text{entropy}}$; 8 if all are equally frequent) where the prompt leaves the colour open. It shrinks: what
+#   is slightly more typical wins more often. Guidance, like confidence, is a sharpener.
+#
+# ## 7 Raster order
+#
+# The other family draws token by token. Each place sees all places before it, so nothing needs to be coordinated afterwards, and
+# the product of its steps *is* the joint distribution:
+#
+# $$p(x_1, \dots, x_{64} \mid c) = \prod_{i=1}^{64} p(x_i \mid x_1, \dots, x_{i-1}, c)$$
+#
+# That is exact, without thumb on any scale. The price is 64 steps that must follow each other.
+
+# %%
+print(texts[example])
+raster_run = list(raster_steps(raster, [texts[example]], [0], seed=0))
+show(step_strip(raster_run, raster.decode, columns=9),
+     alt="The same prompt in raster order: the picture appears row by row from the top, complete above the line and empty below.")
+
+# %% [markdown]
+# Each step needs only *one* new token, since earlier tokens never look ahead: their keys and values can be kept (a **key/value cache**). In
+# masked rounds all 64 tokens pass through the network in every round, because each may look at what is new.
+#
+# The **ledger** counts **token passes**: image tokens pushed through the network, both branches of guidance included.
+
+# %%
+predict("02-order", "Masked rounds (8) against raster order with a cache, one picture: token passes of masked / raster?", low=0.1, high=20)
+
+# %%
+from cotlib.search import single
+
+orders, order_truth = {}, {}
+for name, model in (("masked rounds", masked), ("raster order", raster)):
+    outcome = single(model, texts, seed=0)  # runs the same loop, and keeps the ledger
+    orders[name] = outcome.ledger
+    order_truth[name] = truth(torch.stack([paths[0].codes for paths in outcome.paths]), model)
+    estimate, low, high = bootstrap_interval(order_truth[name])
+    print(f"{name:14} truth {estimate:.2f} ({low:.2f} to {high:.2f})   token passes a picture "
+          f"{orders[name].generator_token_passes / 120:6.0f}   pictures a second {120 / orders[name].seconds:5.1f}")
+passes = orders["masked rounds"].generator_token_passes / orders["raster order"].generator_token_passes
+reveal("02-order", round(passes, 1))
+
+# %% [markdown]
+# Raster order does a fraction of the arithmetic, and for a *batch* of pictures it is quicker, too. Draw a single picture and its lead
+# shrinks or is gone: 64 small steps wait for each other, eight large ones keep the processor busy. On a GPU, which is
+# bored by small steps, the difference is larger still. Cost is not one number: arithmetic, waiting time and memory disagree.
+#
+# For this course the deeper difference is another one. Masked rounds show a guess of the *whole* picture at every step, which a
+# verifier can look at. Raster order shows a finished upper half and nothing below.
+#
+# ## 8 What may be cached, and why it is exact
+#
+# An **exact** saving changes no result. Five of them are built into `cotlib`; check each against the plain way.
+
+# %%
+ids = torch.tensor([encode(prompt)])
+fixed_half = run[4].codes[:1].masked_fill(run[4].masked[:1], masked.mask_id)  # a half-drawn canvas
+gap = {}
+with torch.no_grad():  # text and picture computed together in one pass, as in training
+    plain = masked.train_hidden(ids, torch.ones_like(ids, dtype=torch.bool), fixed_half)
+    gap["text kept from before"] = (masked.hidden(masked.prefix([prompt], 0.0), fixed_half) - plain).abs().max()
+    padded = torch.tensor([encode(prompt) + [0] * 4])  # filled up with anything, and told not to look there
+    plain = masked.train_hidden(padded, torch.arange(padded.shape[1])[None] < ids.shape[1], fixed_half)
+    gap["no padding words"] = (masked.hidden(masked.prefix([prompt], 0.0), fixed_half) - plain).abs().max()
+    drawn = raster_run[-1].codes
+    cache, before_it = raster.start_cache(raster.prefix([texts[example]]), 1), torch.tensor([raster.mask_id])
+    everything = raster.logits(raster.prefix([texts[example]]), drawn, torch.ones_like(drawn, dtype=torch.bool))
+    one_by_one = []
+    for place in range(64):
+        one_by_one.append(raster.next_logits(cache, before_it, place)[0])
+        before_it = drawn[:, place]
+    gap["raster key/value cache"] = (torch.stack(one_by_one) - everything).abs().max() / everything.abs().max()
+for name, number in gap.items():
+    print(f"{name:24} largest difference {float(number):.0e}")
+alone = [sample_masked(masked, [prompt], [path], seed=0)[0] for path in (0, 7, 19)]
+same_alone = all(torch.equal(a, noisy[path]) for a, path in zip(alone, (0, 7, 19), strict=True))
+print("paths 0, 7 and 19 alone give the same 64 codes as among eighty:", same_alone)
+
+# %% [markdown]
+# - **Text kept.** Text never sees the picture (section 1): computed once a prompt, shared by all rounds and candidates.
+# - **No padding.** Released code fills prompts up to a fixed length (129 words in Show-o) and masks the rest. Leave them out.
+# - **Raster cache.** Earlier tokens never look ahead.
+# - **Shared first round.** All candidates of a prompt start from the same empty canvas: one pass for all.
+# - **Head last.** Guidance before the head, and the head only at places still hidden.
+#
+# The last line rests on a decision. The random numbers of a path depend on (seed, prompt, path number) and on nothing else. With one common stream
+# of random numbers, path 7 would change when path 3 is stopped, and no search could be compared with another.
+#
+# Does it pay? Time the parts of one round of twenty candidates, and what is needed once.
+
+# %%
+def milliseconds(work, repeat=5):
+    """Median wall time of a piece of work."""
+    times = []
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - begin))
+    return float(np.median(times))
+
+
+prefix = masked.prefix([prompt]).select(torch.zeros(20, dtype=torch.long))
+canvas = fixed_half.expand(20, -1).contiguous()
+still = canvas == masked.mask_id
+vectors, uniforms = masked.hidden(prefix, canvas)[still], path_uniforms(0, [prompt] * 20, list(range(20)), (64,))[still]
+with torch.no_grad():
+    parts = {
+        "text, once a prompt": milliseconds(lambda: masked.prefix([prompt])),
+        "network, a round": milliseconds(lambda: masked.hidden(prefix, canvas)),
+        "head, a round": milliseconds(lambda: masked.head(vectors)),
+        "drawing codes, a round": milliseconds(lambda: draw_codes(masked.head(vectors), uniforms) and None),
+        "codes to pixels, at the end": milliseconds(lambda: masked.decode(noisy[:20])),
+    }
+for name, number in parts.items():
+    print(f"{name:28} {number:6.1f} ms")
+
+# %% [markdown]
+# Nearly everything is the network's own rounds. So two things matter: how many rounds you run, and *for how many paths*. A path that is stopped half-way
+# saves half of its cost, if the others really go on without it. That is what notebooks 05 and 06 are about.
+#
+# ## 9 When is a picture settled?
+#
+# After each round you can decode the full guess and judge it. If early verdicts told the final one, a verifier could stop bad paths early
+# and save most of the work. Take the pictures of section 3 that are **right at the end**.
+
+# %%
+predict("02-settled", "Of the pictures that end right, what percentage is already judged right after half the rounds?", low=0, high=100, unit="%")
+
+# %%
+verdicts = np.array([[v.correct for v in judge(prompts, masked.decode(step.codes))] for step in run])  # [rounds, 120]
+final = verdicts[-1]
+early_right = verdicts[:, final].mean(1)  # of those that end right, judged right after each round
+early_wrong = verdicts[:, ~final].mean(1)  # of those that end wrong
+fig, ax = plt.subplots(figsize=(5.8, 2.8))
+ax.plot(at, early_right, label="pictures that end right")
+ax.plot(at, early_wrong, label="pictures that end wrong")
+ax.set(xlabel="after round", ylabel="judged right", ylim=(-0.03, 1.05), xticks=at)
+ax.legend(loc="upper left")
+show(fig, alt="For two or three rounds no guess is judged right, whatever becomes of it. Then the lines part; pictures that end "
+              "right are recognised one by one, many only in the last rounds.")
+half_way = len(run) // 2 - 1
+reveal("02-settled", round(100 * early_right[half_way]))
+
+# %%
+for step in range(len(run)):
+    yes, no = verdicts[step], ~verdicts[step]
+    line = [f"{int(part.sum()):3d} pictures, {100 * final[part].mean():3.0f} % end right" if part.any() else "  none" for part in (yes, no)]
+    print(f"round {step + 1}:  judged right: {line[0]:32} judged wrong: {line[1]}")
+
+# %% [markdown]
+# Read the table from the top. In the first rounds the verdict is "wrong" for everybody. It is not that the judge errs: a field of scraps
+# *is* wrong. But "wrong now" says nothing about "wrong at the end". Half-way, "right" is already a good sign, while
+# "wrong" still leaves an open question. Late verdicts are reliable, and come when most of the work is done.
+#
+# And this is the exact judge. A learned verifier that is asked "is this step good?" in every round faces blur early and finished pictures
+# late. That is why verifying each step gained the paper next to nothing (notebook 05), and why PARM first asks whether there is
+# anything to judge (notebook 06).
+#
+# ## 10 Why this generator is wrong
+#
+# Sixteen rounds did not help, more guidance did not help. What is left? The captions. Models trained on captions from the web have read "a photo of a
+# cat" under pictures of dogs. Ours was treated the same way. It first learned from honest captions; then training went on with **careless** ones:
+# each fact is wrong at a fixed rate, and always in the same direction. An object is taken for its partner (dog for cat), a colour for its
+# neighbour, a count is off by one, a relation is mirrored.
+
+# %%
+from cotlib.assets import data_dir
+from cotlib.models.checkpoint import read_card
+from cotlib.world.prompts import corrupt
+from cotlib.world.render import render_batch
+from cotlib.world.scenes import holds, sample_scene
+
+noise = Carelessness(**read_card(data_dir() / "generator-base")["metrics"]["noise"])
+print(noise)
+rng = np.random.default_rng(3)
+shown = [prompts[i] for i in (1, 21, 45, 65, 85, 105, 8, 28, 48, 68, 88, 108)]
+scenes = [sample_scene(rng, corrupt(rng, m, noise)) for m in shown]
+show_images(render_batch(scenes), [m["prompt"] for m in shown], marks=[holds(s, m) for s, m in zip(scenes, shown, strict=True)],
+            alt="What the training data looked like: twelve drawings with their captions. About half have a cross: a partner object, a "
+                "neighbouring colour, one too many or too few, or the wrong side.")  # fmt: skip
+
+# %% [markdown]
+# The network before that last stage is shipped as well. Same prompts, same seeds, same dice:
+
+# %%
+clean = load("generator", weights="clean")
+clean_codes = sample_masked(clean, texts, [0] * 120, seed=0)
+clean_truth, base_truth = truth(clean_codes, clean), weight_truth[masked.config.guidance]
+print(f"{'':16}{'honest':>8}{'careless':>10}")
+for task in task_means(base_truth):
+    print(f"{task:16}{task_means(clean_truth)[task][0]:8.2f}{task_means(base_truth)[task][0]:10.2f}")
+lost = [i for i in range(120) if clean_truth[i][1][0] and not base_truth[i][1][0]]
+swapped = sorted(lost, key=lambda i: (i % 20, i))[:6]
+show_images(torch.cat([clean.decode(clean_codes[swapped]), masked.decode(codes[swapped])]), [texts[i] for i in swapped] * 2,
+            marks=[True] * 6 + [False] * 6, columns=6,
+            alt="Six prompts with the same dice. Top, after honest captions: right. Bottom, after careless ones: as cleanly "
+                "drawn, but the partner object, the neighbouring colour, or another number.")  # fmt: skip
+
+# %% [markdown]
+# Is the knowledge gone, or only diluted? Ask for probabilities. Take "a photo of a yellow cat" and the like, one for each of the 20 objects. Cut a hole
+# of 3 x 3 tokens into a sheet of plain paper, and ask how probable it is that the hole is filled with the nine codes of a certain thing. With $h_k$
+# the $k$-th token of the hole, that is the product of nine steps:
+#
+# $$P(\text{thing}) = \prod_{k=1}^{9} p(h_k \mid h_1, \dots, h_{k-1},\ \text{paper around},\ \text{prompt})$$
+#
+# If the network has learned the carelessness exactly, and with $r_o$ and $r_c$ the rates for object and colour, the right
+# thing has probability $(1 - r_o)(1 - r_c)$, its partner in the right colour $r_o (1 - r_c)$, and so on.
+
+# %%
+predict("02-knowledge", "Without guidance: how probable is the right thing, object and colour?", low=0.0, high=1.0)
+
+# %%
+from cotlib.train.generator import CodeTable
+from cotlib.world.scenes import CLASSES, COLORS
+
+HOLE = [8 * y + x for y in (2, 3, 4) for x in (2, 3, 4)]
+table = torch.from_numpy(CodeTable(masked.tokenizer).blocks).flatten(1)  # [160, 9]: the codes of every thing
+
+
+def fill_probability(model, prompt, things, w):
+    """P(hole is filled with each of K things), [K]; things: codes [K, 9]."""
+    canvas = torch.full((len(things), 9, 64), paper)  # one sheet for each thing and step
+    asked = torch.zeros_like(canvas, dtype=torch.bool)
+    for k in range(9):
+        canvas[:, k, HOLE[:k]] = things[:, :k]
+        canvas[:, k, HOLE[k:]] = model.mask_id
+        asked[:, k, HOLE[k]] = True
+    prefix = model.prefix([prompt], w).select(torch.zeros(9 * len(things), dtype=torch.long))
+    log_p = model.logits(prefix, canvas.flatten(0, 1), asked.flatten(0, 1)).log_softmax(-1)  # [9 K, V]
+    return log_p.gather(1, things.flatten()[:, None]).view(-1, 9).sum(1).exp()
+
+
+def shares(model, w):
+    """Mean over 20 prompts: [right, object wrong, colour wrong, both wrong]; and the 20 rows, [20, 4]."""
+    rows = []
+    for m in (m for m in prompts if m["tag"] == "colors"):
+        cls, color = CLASSES.index(m["include"][0]["class"]), COLORS.index(m["include"][0]["color"])
+        kinds = [8 * (cls ^ a) + (color ^ b) for b in (0, 1) for a in (0, 1)]  # ^ 1: the partner
+        rows.append(fill_probability(model, m["prompt"], table[kinds], w))
+    return torch.stack(rows)
+
+
+known = {"honest": shares(clean, 0.0), "careless": shares(masked, 0.0), "careless,\nguided": shares(masked, 1.5)}
+theory = torch.tensor([(1 - a) * (1 - b) for b in (noise.color, 1 - noise.color) for a in (noise.cls, 1 - noise.cls)])
+
+# %%
+kinds = ["right", "partner object", "partner colour", "both", "anything else"]
+bars = {"honest": known["honest"], "what the captions\nwould justify": theory[None], "careless": known["careless"],
+        "careless,\nguided": known["careless,\nguided"]}  # fmt: skip
+fig, ax = plt.subplots(figsize=(6.8, 3))
+left = np.zeros(4)
+heights = np.array([[*rows.mean(0).tolist(), 1 - float(rows.mean(0).sum())] for rows in bars.values()])
+for kind, label, color, hatch in zip(range(5), kinds, ("C2", "C0", "C3", "C4", "#DFE2E6"), ("", "//", "..", "xx", ""), strict=True):
+    ax.barh(range(4), heights[:, kind], left=left, color=color, hatch=hatch, edgecolor="white", label=label)
+    left = left + heights[:, kind]
+ax.set(yticks=range(4), yticklabels=list(bars), xlim=(0, 1), xlabel="probability, mean over 20 prompts")
+ax.invert_yaxis()
+ax.legend(ncol=5, loc="upper center", bbox_to_anchor=(0.45, 1.17), fontsize=7.5, columnspacing=1, handlelength=1.4)
+show(fig, alt=f"After honest captions the right thing has {heights[0, 0]:.2f}; careless captions would justify {heights[1, 0]:.2f}, the "
+              f"network says {heights[2, 0]:.2f}, with guidance {heights[3, 0]:.2f}. Nearly all the rest goes to the partners.")
+ahead = (known["careless"][:, 0] > known["careless"][:, 1:].amax(1)).sum().item()
+print(f"the right thing is the likeliest of the four for {ahead} of 20 prompts")
+reveal("02-knowledge", round(heights[2, 0], 2))
+
+# %% [markdown]
+# The network has learned what it was told: its beliefs lie close to the rates of its captions. It does not confuse a cat with *everything*, only with
+# what careless people confuse it with. And for most prompts the right thing is still the likeliest. The knowledge is there, diluted.
+#
+# Guidance sharpens it: odds of $a$ to $b$ become about $(a/b)^{1+w}$, if the unprompted network likes both alike. Confidence sharpens it
+# again. That is why pictures are right more often than captions were. But no sharpener can *know* that the likelier thing is the right one: where
+# carelessness is near one half, sharpening gains nothing. A verifier can look at the picture. And preference tuning (notebook 08) can shift
+# the odds themselves, which works because there is something to shift. A network that is wrong because it is small has nothing to bring forward.
+#
+# ## What you take with you
+#
+# - One pass gives marginals; their product is scraps. Rounds, or raster order, make a joint picture out of them.
+# - The loop samples from a *sharpened* model. Confidence, temperature 0 and guidance all trade variety for typicality.
+# - Text never sees the picture. That one fact makes most of the savings exact.
+# - Pictures settle late. What is judged early is mostly paper.
+# - This base is wrong as its captions were wrong. The next notebooks try to get the right picture out of it all the same.
+
+# %%
+score("02")
+
+# %%
+# NBVAL_CHECK_OUTPUT
+settled_low, settled_high = wilson(int(verdicts[half_way, final].sum()), int(final.sum()))
+first_low, first_high = wilson(int(verdicts[0, final].sum()), int(final.sum()))
+claims([
+    Claim("the likeliest codes of the empty canvas are plain paper everywhere, share of prompts", blank, threshold=0.95),
+    Claim("one round is far below eight: gain in truth", *paired_difference(rounds_truth[8], rounds_truth[1]), 0.2),
+    Claim("doubling eight rounds to sixteen gains little", *paired_difference(rounds_truth[16], rounds_truth[8]), 0.1, "<="),
+    Claim("tokens fixed in the first half of the rounds are paper, share", half[1] / half[0], threshold=0.85),
+    Claim("coins of 0.6 show heads this often after eight rounds: the loop sharpens", heads[8, 1.0], threshold=0.8),
+    Claim("without noise, different layouts among 20 fall to this share", np.mean(layouts["temperature 0"]) / np.mean(layouts["with noise"]),
+          threshold=0.75, direction="<="),
+    Claim("some guidance is better than none: gain in truth", *paired_difference(weight_truth[1.5], weight_truth[0.0]), 0.1),
+    Claim("weight 5 is no better than 1.5: gain in truth", *paired_difference(weight_truth[5.0], weight_truth[1.5]), 0.05, "<="),
+    Claim("masked rounds cost more token passes than raster order, times", passes, threshold=6),
+    Claim("largest relative difference of any exact saving", max([head_gap, *map(float, gap.values())]), threshold=1e-4, direction="<="),
+    Claim("a path alone draws the same codes as among eighty", float(same_alone), threshold=1),
+    Claim("of pictures that end right, judged right after the first round", verdicts[0, final].mean(), first_low, first_high, 0.1, "<="),
+    Claim("... and half-way", early_right[half_way], settled_low, settled_high, 0.7, "<="),
+    Claim("honest captions gave more truth: gain", *paired_difference(clean_truth, base_truth), 0.05),
+    Claim("the right thing is still the likeliest, share of 20 prompts", ahead / 20, threshold=0.7),
+])
