@@ -230,6 +230,8 @@ def test_wrong_choice_and_tensor_values(capsys):
     lab.predict("x", "Share?", answer=0.5, low=0, high=1)
     lab.reveal("x", torch.tensor(0.25))
     assert "0.75 points" in capsys.readouterr().out
+    lab.reveal("never asked", 12345.6)
+    assert "12,346" in capsys.readouterr().out
 
 
 def test_progress_file_damaged_or_unwritable(progress_file, tmp_path, monkeypatch, capsys):
@@ -354,9 +356,9 @@ def test_scrubber_follows_its_slider(steps):
     box = lab.step_scrubber(steps, fake_decode)
     controls, picture, words = box.children
     before = picture.value
-    controls.children[1].value = 3
+    controls.children[1].value = 4
     assert picture.value != before and "After step 4" in words.value and "0 of 64" in words.value
-    controls.children[1].value = 0
+    controls.children[1].value = 1
     assert picture.value == before
 
 
@@ -374,6 +376,8 @@ def test_editor_changes_one_cell_and_not_the_original():
     expected = codes.clone()
     expected[10] = 682 + 256
     assert torch.equal(editor.codes, expected) and torch.equal(codes, torch.full((64,), 682))
+    labels = [button.description for line in grid.children for button in line.children]
+    assert labels.index(widgets.PICKED) == 10 and labels.count(widgets.PLAIN) == 63
     assert picture.value != before and left.children[0].value == 938
     left.children[0].value = 5
     assert [slider.value for slider in digits.children] == [0, 0, 0, 1, 1]

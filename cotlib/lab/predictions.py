@@ -119,7 +119,9 @@ def _range_text(low, high, choices, unit) -> str:
 
 
 def _said(value, unit: str = "") -> str:
-    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    text = str(value)
+    if isinstance(value, float):
+        text = f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
     return f"{text} {unit}".strip() if not isinstance(value, str) else text
 
 

@@ -20,6 +20,7 @@ from cotlib.lab.figures import as_uint8, palette_png
 from cotlib.lab.token_figures import as_grid, as_rgb, covered, paper_filled
 
 ZOOM = 4  # shown pixels for each pixel of a picture
+PICKED, PLAIN = "◎", "\u00a0"  # labels of a cell; never empty, since front ends do not redraw an empty label
 
 
 def step_scrubber(steps: Sequence, decode: Callable, row: int = 0):
@@ -36,13 +37,13 @@ def step_scrubber(steps: Sequence, decode: Callable, row: int = 0):
             frames[index] = png_bytes(step_frame(steps[index], decode, row))
         return frames[index]
 
-    slider = w.IntSlider(value=0, min=0, max=len(steps) - 1, description="step", continuous_update=True)
-    play = w.Play(value=0, min=0, max=len(steps) - 1, interval=600)
+    slider = w.IntSlider(value=1, min=1, max=len(steps), description="step", continuous_update=True)
+    play = w.Play(value=1, min=1, max=len(steps), interval=600)
     picture, words = w.Image(value=frame(0), format="png"), w.HTML(step_words(steps[0], row))
 
     def moved(change) -> None:
-        picture.value = frame(change["new"])
-        words.value = step_words(steps[change["new"]], row)
+        picture.value = frame(change["new"] - 1)
+        words.value = step_words(steps[change["new"] - 1], row)
 
     slider.observe(moved, names="value")
     w.jslink((play, "value"), (slider, "value"))
@@ -99,7 +100,7 @@ def code_editor(tokenizer, codes: Tensor):
             color = "#" + bytes(means[index].astype(np.uint8)).hex()
             if button.style.button_color != color:
                 button.style.button_color = color
-            button.icon = "crosshairs" if index == state["cell"] else ""
+            button.description = PICKED if index == state["cell"] else PLAIN
         code = int(state["codes"][state["cell"]])
         state["busy"] = True  # the sliders move by program, not by hand
         number.value = code
