@@ -87,7 +87,9 @@ def test_every_round_fixes_a_token_and_the_last_one_fixes_the_rest(steps, n):
     assert left[-1] == 0
     assert all(a > b for a, b in zip(left, left[1:], strict=False))
     free = [floor(n * cos(pi / 2 * (s + 1) / steps)) for s in range(steps - 1)]
-    assert all(a <= max(b, 1) for a, b in zip(left[1:], free, strict=False))  # never more hidden than the cosine says
+    assert all(
+        a <= max(b, 1) for a, b in zip(left[1:], free, strict=False)
+    )  # never more hidden than the cosine says
 
 
 @pytest.mark.parametrize("steps", [0, -3, 65, 2.5, None])
@@ -145,7 +147,9 @@ def test_guidance_of_zero_is_none_and_weights_add_up_to_one():
 
 def test_codes_are_drawn_with_their_exact_probabilities():
     logits = torch.tensor([2.0, 0.0, -1.0, 1.0, -30.0])
-    uniforms = (torch.arange(20_000) + 0.5) / 20_000  # an even grid instead of chance: errors stay below 1 / 20,000
+    uniforms = (
+        torch.arange(20_000) + 0.5
+    ) / 20_000  # an even grid instead of chance: errors stay below 1 / 20,000
     codes, log_p = draw_codes(logits.expand(20_000, -1), uniforms)
     exact = torch.softmax(logits.double(), 0)
     shares = torch.bincount(codes, minlength=5).double() / 20_000
@@ -158,7 +162,9 @@ def test_random_draws_pass_a_chi_square_test():
     uniforms = torch.rand(6_000, generator=torch.Generator().manual_seed(2))
     counts = torch.bincount(draw_codes(logits.expand(6_000, -1), uniforms)[0], minlength=12)
     expected = 6_000 * torch.softmax(logits, 0)
-    assert float(((counts - expected) ** 2 / expected).sum()) < 31.3  # 99.9 % point with 11 degrees of freedom
+    assert (
+        float(((counts - expected) ** 2 / expected).sum()) < 31.3
+    )  # 99.9 % point with 11 degrees of freedom
 
 
 def test_draws_keep_away_from_impossible_codes_at_the_ends():

@@ -24,7 +24,9 @@ SHIPPED = {"shipped masked": "generator-base", "shipped raster": "generator-rast
 
 def small(order: str) -> PictogramGenerator:
     """Random weights everywhere: with the usual zero-initialised layers attention would not matter."""
-    model = PictogramGenerator(GeneratorConfig(order=order, width=32, layers=3, heads=2, hidden=48, grid=5, steps=6))
+    model = PictogramGenerator(
+        GeneratorConfig(order=order, width=32, layers=3, heads=2, hidden=48, grid=5, steps=6)
+    )
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -132,7 +134,9 @@ def test_trimmed_equals_padded_to_the_full_length(model):
 def test_only_the_asked_rows_go_through_the_head(model):
     codes, prefix = half_drawn(model, 2), model.prefix(PROMPTS[:2])
     rows = torch.rand(codes.shape, generator=torch.Generator().manual_seed(1)) < 0.3
-    assert_same(model.logits(prefix, codes, rows), model.logits(prefix, codes, everywhere(codes))[rows.flatten()])
+    assert_same(
+        model.logits(prefix, codes, rows), model.logits(prefix, codes, everywhere(codes))[rows.flatten()]
+    )
 
 
 def test_a_selected_prefix_is_the_prefix_of_the_selection(model):
@@ -184,7 +188,9 @@ def test_image_tokens_see_all_or_only_earlier_ones(model):
     changed[0, place] = (changed[0, place] + 1) % model.codebook_size
     prefix = model.prefix([SHORT], 0.0)
     moved = (model.hidden(prefix, codes) - model.hidden(prefix, changed)).abs().amax(-1)[0] > 0
-    expected = torch.arange(model.tokens) > place if model.config.order == "raster" else torch.ones_like(moved)
+    expected = (
+        torch.arange(model.tokens) > place if model.config.order == "raster" else torch.ones_like(moved)
+    )
     assert torch.equal(moved, expected)
 
 
@@ -262,7 +268,7 @@ def test_decoding_without_a_tokenizer_is_refused(masked):
 
 
 def test_an_unknown_order_is_refused():
-    with pytest.raises(ValueError, match='order is "spiral"|order is \'spiral\''):
+    with pytest.raises(ValueError, match="order is \"spiral\"|order is 'spiral'"):
         GeneratorConfig(order="spiral")
 
 
@@ -284,5 +290,7 @@ def test_a_saved_generator_draws_the_same_pictures(raster, tmp_path):
     again = PictogramGenerator.from_pretrained(tmp_path)
     assert again.config == raster.config
     halved = small("raster")  # files hold fp16
-    halved.load_state_dict({k: v.half().float() if v.is_floating_point() else v for k, v in halved.state_dict().items()})
+    halved.load_state_dict(
+        {k: v.half().float() if v.is_floating_point() else v for k, v in halved.state_dict().items()}
+    )
     assert torch.equal(finished(again, [SHORT], [0]), finished(halved, [SHORT], [0]))

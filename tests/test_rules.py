@@ -88,7 +88,11 @@ def test_reasons_come_exactly_with_a_wrong_verdict(metadata, found):
     assert all(reason[0].isupper() and reason.endswith(".") for reason in verdict.reasons)
 
 
-@given(st.sampled_from([c for c in clauses if "exclude" not in c]), detections, st.sampled_from(["couch", "book"]))
+@given(
+    st.sampled_from([c for c in clauses if "exclude" not in c]),
+    detections,
+    st.sampled_from(["couch", "book"]),
+)
 def test_other_classes_are_ignored_without_an_exclude_clause(metadata, found, other):
     assert judge_detections(metadata, [*found, thing(other)]) == judge_detections(metadata, found)
 
@@ -99,7 +103,9 @@ def test_thresholds_are_strict_and_higher_for_counting():
     assert judge_detections(single, [thing(score=0.31)]).correct
     assert not judge_detections(counting, [thing(score=0.9), thing(x=30)]).correct
     assert judge_detections(counting, [thing(score=0.91), thing(x=30)]).correct
-    assert judge_detections(counting, [thing(), thing(x=30), thing(y=30, score=0.9)]).correct  # a weak third is unseen
+    assert judge_detections(
+        counting, [thing(), thing(x=30), thing(y=30, score=0.9)]
+    ).correct  # a weak third is unseen
 
 
 def test_at_most_sixteen_of_a_class():

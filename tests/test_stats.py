@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from cotlib.judging.rules import overall
 from cotlib.judging.stats import bootstrap_interval, coverage, paired_difference, task_means, wilson
 
-ROWS = [("colors", [1, 0, 1, 1]), ("colors", [0, 0, 0, 0]), ("counting", [1, 1, 1, 1]), ("position", [0, 1, 0, 0])]
+ROWS = [
+    ("colors", [1, 0, 1, 1]),
+    ("colors", [0, 0, 0, 0]),
+    ("counting", [1, 1, 1, 1]),
+    ("position", [0, 1, 0, 0]),
+]
 
 
 @given(st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
@@ -41,7 +46,9 @@ def test_bootstrap_repeats_with_its_seed_and_holds_the_estimate():
     rng = np.random.default_rng(3)
     rows = [(task, rng.integers(0, 2, 4).tolist()) for task in ("a", "b") for _ in range(30)]
     first = bootstrap_interval(rows, seed=5)
-    assert first == bootstrap_interval(rows, seed=5) == bootstrap_interval(rows, seed=np.random.default_rng(5))
+    assert (
+        first == bootstrap_interval(rows, seed=5) == bootstrap_interval(rows, seed=np.random.default_rng(5))
+    )
     assert first != bootstrap_interval(rows, seed=6)
     assert first[1] < first[0] < first[2]
 

@@ -29,7 +29,9 @@ NOTHING = "nothing"  # row: a detection where nothing is; column: a thing that w
 REACH = CELL / 3  # a detection belongs to a thing when their centres are this close along both axes, pixels
 
 
-def measure(judges: dict, tokenizer: PictogramTokenizer, drawings_per_prompt: int = 4, seed: int = 20_000) -> dict:
+def measure(
+    judges: dict, tokenizer: PictogramTokenizer, drawings_per_prompt: int = 4, seed: int = 20_000
+) -> dict:
     """Agreement with truth and confusion counts of each judge, on drawings and on reconstructions.
 
     judges: {name: judge}.  Gives {prompts, drawings_per_prompt, seed, judges: {name: {"drawings": ..,

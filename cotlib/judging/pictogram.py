@@ -43,14 +43,18 @@ class _Judge:
     def __call__(self, metadatas: list[dict], images: Tensor) -> list[Verdict]:
         """One verdict per picture; images float [B, 3, 64, 64] in 0..1, one metadata for each."""
         if len(metadatas) != len(images):
-            raise ValueError(f"{len(metadatas)} prompts for {len(images)} pictures; expected one prompt for each")
+            raise ValueError(
+                f"{len(metadatas)} prompts for {len(images)} pictures; expected one prompt for each"
+            )
         return [judge_detections(m, found) for m, found in zip(metadatas, self.detect(images), strict=True)]
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[list[Detection]]:
         """The things in each picture, best first."""
         if images.ndim != 4 or images.shape[1:] != (3, SIZE, SIZE):
-            raise ValueError(f"pictures of shape {tuple(images.shape)}; expected [B, 3, {SIZE}, {SIZE}] in 0..1")
+            raise ValueError(
+                f"pictures of shape {tuple(images.shape)}; expected [B, 3, {SIZE}, {SIZE}] in 0..1"
+            )
         return [found for part in images.split(self.batch) for found in self._detect(part)]
 
     def _detect(self, images: Tensor) -> list[list[Detection]]:

@@ -56,7 +56,9 @@ def coverage(correct, n: int, k: int):
     """
     correct = np.asarray(correct)
     if not 1 <= k <= n or correct.min(initial=0) < 0 or correct.max(initial=0) > n:
-        raise ValueError(f"coverage needs 1 <= k <= n and 0 <= correct <= n; found n {n}, k {k}, correct {correct}")
+        raise ValueError(
+            f"coverage needs 1 <= k <= n and 0 <= correct <= n; found n {n}, k {k}, correct {correct}"
+        )
     drawn = np.arange(k)
     all_wrong = np.prod(np.clip(n - correct[..., None] - drawn, 0, None) / (n - drawn), axis=-1)
     return 1.0 - all_wrong if correct.ndim else float(1.0 - all_wrong)
@@ -78,7 +80,9 @@ def _by_task(rows: Rows) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         raise ValueError("a score table needs at least one prompt, and at least one score for every prompt")
     tasks = list(dict.fromkeys(task for task, _ in rows))
     mine = {task: [scores for t, scores in rows if t == task] for task in tasks}
-    return {t: (np.array([sum(s) for s in mine[t]], float), np.array([len(s) for s in mine[t]])) for t in tasks}
+    return {
+        t: (np.array([sum(s) for s in mine[t]], float), np.array([len(s) for s in mine[t]])) for t in tasks
+    }
 
 
 def _overall(tables) -> float:
@@ -93,5 +97,7 @@ def _draw_prompts(tables, repeats: int, seed) -> list[np.ndarray]:
 
 def _resampled_overall(tables, picks) -> np.ndarray:
     """Overall of every repeat, [repeats]."""
-    means = [hits[p].sum(1) / tries[p].sum(1) for (hits, tries), p in zip(tables.values(), picks, strict=True)]
+    means = [
+        hits[p].sum(1) / tries[p].sum(1) for (hits, tries), p in zip(tables.values(), picks, strict=True)
+    ]
     return np.mean(means, axis=0)

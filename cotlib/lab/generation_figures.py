@@ -36,7 +36,9 @@ def attention_figure(masks: Sequence[Tensor], words: Sequence[str], titles: Sequ
     colors = ListedColormap(["#EEF0F2", style.BLUE, style.ORANGE, style.GREEN])
     fig = Figure(figsize=(3.55 * count + 0.5, 4.35))
     for index, (mask, title) in enumerate(zip(masks, titles, strict=True)):
-        ax = fig.add_axes(((0.5 + 3.55 * index) / fig.get_figwidth(), 0.03, 3.35 / fig.get_figwidth(), 3.35 / 4.35))
+        ax = fig.add_axes(
+            ((0.5 + 3.55 * index) / fig.get_figwidth(), 0.03, 3.35 / fig.get_figwidth(), 3.35 / 4.35)
+        )
         kind = mask.numpy().astype(int)
         kind[text:, :text] *= 2
         kind[text:, text:] *= 3
@@ -52,7 +54,15 @@ def attention_figure(masks: Sequence[Tensor], words: Sequence[str], titles: Sequ
             label.set(rotation=90)
         ax.set_yticks(middles if index == 0 else [], words if index == 0 else [], fontsize=7)
         if index == 0:
-            ax.text(-1.5, (border + total) / 2, f"{image} image tokens", rotation=90, ha="right", va="center", fontsize=7)
+            ax.text(
+                -1.5,
+                (border + total) / 2,
+                f"{image} image tokens",
+                rotation=90,
+                ha="right",
+                va="center",
+                fontsize=7,
+            )
         for x, y, label in ((border / 2, (border + total) / 2, "image\nsees text"),
                             ((border + total) / 2, (border + total) / 2, "image sees image"),
                             ((border + total) / 2, border / 2, "text never\nsees the image")):  # fmt: skip
@@ -62,7 +72,9 @@ def attention_figure(masks: Sequence[Tensor], words: Sequence[str], titles: Sequ
     return fig
 
 
-def code_bars(model, probabilities: Tensor, cells: Sequence[int], paper: int, titles: Sequence[str], most: int = 6):
+def code_bars(
+    model, probabilities: Tensor, cells: Sequence[int], paper: int, titles: Sequence[str], most: int = 6
+):
     """The likeliest codes at some places, with what each looks like. Returns a matplotlib figure.
 
     probabilities  [places, V];  cells  the place of each row, 0..N-1;  paper  the code of plain paper
@@ -106,7 +118,9 @@ def heat_maps(maps: Sequence, titles: Sequence[str], label: str, top: float | No
         shown = ax.imshow(grid, vmin=0, vmax=top)
         ax.set(xticks=[], yticks=[])
         ax.set_title(title, fontsize=8.5, pad=5)
-    bar = fig.colorbar(shown, cax=fig.add_axes(((0.2 + 1.75 * len(grids)) / width, 0.04, 0.12 / width, 1.6 / 2.15)))
+    bar = fig.colorbar(
+        shown, cax=fig.add_axes(((0.2 + 1.75 * len(grids)) / width, 0.04, 0.12 / width, 1.6 / 2.15))
+    )
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7.5)
     bar.outline.set_visible(False)
@@ -124,7 +138,9 @@ def sweep_figure(settings: Sequence[float], results: Sequence[tuple[float, float
     fig = Figure(figsize=(5.2 if not more else 2.6 * (1 + len(more)), 2.6))
     axes = np.atleast_1d(fig.subplots(1, 1 + len(more)))
     estimate, low, high = (np.array(column) for column in zip(*results, strict=True))
-    axes[0].errorbar(settings, estimate, [estimate - low, high - estimate], capsize=3, color=style.BLUE, marker="o")
+    axes[0].errorbar(
+        settings, estimate, [estimate - low, high - estimate], capsize=3, color=style.BLUE, marker="o"
+    )
     axes[0].set(ylim=(0, max(0.72, high.max() + 0.04)))
     axes[0].set_title("right pictures, share", fontsize=9)
     extras = zip(axes[1:], more, (style.VERMILLION, style.GREEN, style.PINK), "s^D", strict=False)

@@ -96,7 +96,7 @@ def verdict_matrices(tables: dict[str, list[list[int]]], rows: str, columns: str
                     fontweight="bold" if row != column and counts[row, column] else "normal")  # fmt: skip
         ax.set(xticks=(0, 1), yticks=(0, 1), xticklabels=("right", "wrong"), yticklabels=("right", "wrong"))
         ax.set_xlabel(columns)
-        ax.set_title(title, fontsize=9)
+        ax.set_title(title, fontsize=8.5, loc="center")
         ax.grid(False)
     axes[0].set_ylabel(rows)
     return fig

@@ -20,7 +20,9 @@ def error_map(images: Tensor, rebuilt: Tensor, full: float = 0.2) -> Tensor:
     """Mean absolute difference over the colours as cividis pictures [B,3,H,W]; `full` and more is bright yellow."""
     from matplotlib import colormaps
 
-    heat = ((rebuilt - images).abs().mean(1) / full).clamp(0, 1)
+    heat = ((rebuilt - images).abs().mean(1) / full).clamp(0, 1).mul(
+        31
+    ).round() / 31  # few colours: a small file
     colored = torch.from_numpy(colormaps["cividis"](heat.numpy())[..., :3])
     return colored.permute(0, 3, 1, 2).float()
 
@@ -48,11 +50,27 @@ def patch_steps(patch: Tensor, z: Tensor, digits: Tensor, code: int):
     levels = np.linspace(-1, 1, len(LEVEL_NAMES))
     for row, (value, digit) in enumerate(zip(z.tolist(), digits.tolist(), strict=True)):
         ax.plot(levels, [row] * 4, color=style.FAINT, marker="|", markersize=12, linewidth=1.2)
-        ax.annotate("", (levels[digit], row), (value, row), arrowprops=dict(arrowstyle="->", color=style.INK, lw=1.2))
+        ax.annotate(
+            "", (levels[digit], row), (value, row), arrowprops=dict(arrowstyle="->", color=style.INK, lw=1.2)
+        )
         ax.plot(value, row, marker="o", color=style.BLUE, markersize=6)
         ax.plot(levels[digit], row, marker="s", color=style.VERMILLION, markersize=7)
-        ax.text(1.28, row, str(digit), ha="center", va="center", fontweight="bold", fontsize=12, color=style.VERMILLION)
-    ax.set(xlim=(-1.12, 1.4), ylim=(4.6, -0.6), yticks=range(5), yticklabels=[f"number {i + 1} " for i in range(5)])
+        ax.text(
+            1.28,
+            row,
+            str(digit),
+            ha="center",
+            va="center",
+            fontweight="bold",
+            fontsize=12,
+            color=style.VERMILLION,
+        )
+    ax.set(
+        xlim=(-1.12, 1.4),
+        ylim=(4.6, -0.6),
+        yticks=range(5),
+        yticklabels=[f"number {i + 1} " for i in range(5)],
+    )
     ax.set_xticks(levels, LEVEL_NAMES)
     ax.grid(False)
     ax.spines[["left", "bottom"]].set_visible(False)
@@ -100,13 +118,19 @@ def usage(shares: Tensor, ladder: Sequence[tuple[str, float]]):
     left.set_yticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
     left.set_xticks([1, 10, 100], ["1", "10", "100"])
     left.minorticks_off()
-    left.set(xlabel="rank of the code", ylabel="share of all tokens, %", title="A few codes do most of the work")
+    left.set(
+        xlabel="rank of the code", ylabel="share of all tokens, %", title="A few codes do most of the work"
+    )
     names, bits = zip(*ladder, strict=True)
     colors = [style.FAINT, style.FAINT, style.SKY, style.BLUE, style.GREEN]
     right.barh(names, bits, color=colors, height=0.62)
     right.invert_yaxis()
     right.set_xscale("log")
-    right.set(xlim=(10, 6e5), xlabel="bits per picture (each line is ten times more)", title="The same picture in bits")
+    right.set(
+        xlim=(10, 6e5),
+        xlabel="bits per picture (each line is ten times more)",
+        title="The same picture in bits",
+    )
     right.set_xticks([10, 100, 1000, 10_000, 100_000], ["10", "100", "1,000", "10,000", "100,000"])
     right.minorticks_off()
     right.grid(False, axis="y")
@@ -122,9 +146,17 @@ def rings(shares: Tensor):
     fig = Figure(figsize=(6.4, 2.8), layout="constrained")
     ax = fig.subplots()
     names = ["itself", "1 cell\naway", *(f"{i}" for i in range(2, len(shares)))]
-    bars = ax.bar(names, (100 * shares).tolist(), color=[style.BLUE] + [style.SKY] * (len(shares) - 1), width=0.7)
-    ax.bar_label(bars, [f"{100 * s:.0f} %" if s >= 0.005 else "< 1 %" for s in shares.tolist()], fontsize=9, padding=2)
-    ax.set(ylabel="share of the change, %", xlabel="distance from the changed cell", ylim=(0, 115 * float(shares.max())))
+    bars = ax.bar(
+        names, (100 * shares).tolist(), color=[style.BLUE] + [style.SKY] * (len(shares) - 1), width=0.7
+    )
+    ax.bar_label(
+        bars, [f"{100 * s:.0f} %" if s >= 0.005 else "< 1 %" for s in shares.tolist()], fontsize=9, padding=2
+    )
+    ax.set(
+        ylabel="share of the change, %",
+        xlabel="distance from the changed cell",
+        ylim=(0, 115 * float(shares.max())),
+    )
     ax.grid(False, axis="x")
     return fig
 
@@ -148,20 +180,17 @@ def digit_differences(rows: dict[str, Tensor]):
     return fig
 
 
-def loss_curves(curves: dict[str, Sequence[float]], window: int = 25):
-    """Training losses, smoothed over `window` steps, on a logarithmic scale."""
+def loss_curve(losses: Sequence[float], window: int = 25):
+    """Training loss of each step and, bold, its mean over `window` steps, on a logarithmic scale."""
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=(6.4, 3.0), layout="constrained")
     ax = fig.subplots()
-    for name, losses in curves.items():
-        values = np.asarray(losses)
-        smooth = np.convolve(values, np.ones(window) / window, "valid")
-        (line,) = ax.plot(np.arange(len(smooth)) + window / 2, smooth, markevery=max(len(smooth) // 6, 1), label=name)
-        ax.plot(values, marker="", linewidth=0.6, alpha=0.3, color=line.get_color())
+    values = np.asarray(losses)
+    smooth = np.convolve(values, np.ones(window) / window, "valid")
+    ax.plot(values, marker="", linewidth=0.6, alpha=0.4, color=style.SKY)
+    ax.plot(np.arange(len(smooth)) + window / 2, smooth, marker="", color=style.BLUE)
     ax.set(yscale="log", xlabel="training step", ylabel="weighted error")
     ax.set_yticks([0.1, 0.2, 0.5, 1.0], ["0.1", "0.2", "0.5", "1"])
     ax.minorticks_off()
-    if len(curves) > 1:
-        ax.legend()
     return fig

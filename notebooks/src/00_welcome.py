@@ -28,8 +28,13 @@ prompt = parse_prompt("a photo of a dog left of a couch")
 outcome = single(generator, [prompt["prompt"]], n=20, seed=0)
 pictures = decode_all(generator, outcome)[0]  # [20, 3, 64, 64]
 right = [verdict.correct for verdict in judge([prompt] * 20, pictures)]
-show_images(pictures, marks=right, columns=10, tile=0.93,
-            alt=f'Twenty drawings of "{prompt["prompt"]}": {sum(right)} have a tick, {20 - sum(right)} a cross.')
+show_images(
+    pictures,
+    marks=right,
+    columns=10,
+    tile=8 / 9,
+    alt=f'Twenty drawings of "{prompt["prompt"]}": {sum(right)} have a tick, {20 - sum(right)} a cross.',
+)
 
 # %% [markdown]
 # You have just run a text-to-image model. Look at the twenty drawings.
@@ -40,8 +45,8 @@ show_images(pictures, marks=right, columns=10, tile=0.93,
 #   run goes its own way. One such run is called a **path**, and the picture it ends in a **candidate**.
 # - The ticks and crosses come from a **judge**: a small detector looks at the picture, and fixed rules compare what
 #   it sees with the prompt. The generator never learns the verdict.
-# - The wrong ones are well drawn. They show the wrong thing, the wrong colour or the wrong place. Making pictures
-#   *pretty* is not the problem here. Making them *do what the prompt says* is.
+# - Some of the wrong ones are smeared. Many are drawn well and show the wrong thing, or the right things in the wrong place. A
+#   judge of *beauty* would not mind those. What counts here is that the picture *does what the prompt says*.
 #
 # This course is about that last point: given a generator that is right only sometimes, how do you get a right
 # picture every time?
@@ -58,7 +63,13 @@ show_images(pictures, marks=right, columns=10, tile=0.93,
 # %%
 from cotlib.lab import predict, reveal, score, show
 
-predict("00-pass-rate", f'200 more drawings of "{prompt["prompt"]}": what percentage is right?', low=0, high=100, unit="%")
+predict(
+    "00-pass-rate",
+    f'200 more drawings of "{prompt["prompt"]}": what percentage is right?',
+    low=0,
+    high=100,
+    unit="%",
+)
 
 # %%
 import matplotlib.pyplot as plt
@@ -74,9 +85,18 @@ for height, (k, n) in enumerate([(sum(right), 20), (hits, 200)]):
     low, high = wilson(k, n)
     ax.plot([low, high], [height, height], linewidth=5, alpha=0.35, marker="|", color=f"C{height}")
     ax.plot(k / n, height, color=f"C{height}", marker="os"[height], markersize=8)
-ax.set(yticks=[0, 1], yticklabels=["first 20", "next 200"], ylim=(-0.6, 1.6), xlim=(0, 1), xlabel="pass rate, 95 % interval")
-show(fig, alt=f"From 20 pictures the pass rate is {sum(right) / 20:.2f} with a wide interval; from 200 it is "
-              f"{hits / 200:.2f} with an interval about a third as long.")
+ax.set(
+    yticks=[0, 1],
+    yticklabels=["first 20", "next 200"],
+    ylim=(-0.6, 1.6),
+    xlim=(0, 1),
+    xlabel="pass rate, 95 % interval",
+)
+show(
+    fig,
+    alt=f"From 20 pictures the pass rate is {sum(right) / 20:.2f} with a wide interval; from 200 it is "
+    f"{hits / 200:.2f} with an interval about a third as long.",
+)
 
 # %% [markdown]
 # The point is the estimate, the bar is its **95 % interval**: bars made like this hold the true rate in about 95 of 100 cases.
@@ -90,10 +110,16 @@ show(fig, alt=f"From 20 pictures the pass rate is {sum(right) / 20:.2f} with a w
 # %%
 from cotlib.lab.diagrams import idea_diagram
 
-picked = [right.index(True)] + [i for i in range(20) if i != right.index(True)][:5] if any(right) else list(range(6))
-show(idea_diagram(prompt["prompt"], pictures[picked], [right[i] for i in picked], chosen=0),
-     alt="A prompt goes to the generator, a network, which draws candidates; the verifier, a second network, scores them; "
-         "the search around both is plain code. The judge stands outside and only measures.")
+picked = (
+    [right.index(True)] + [i for i in range(20) if i != right.index(True)][:5]
+    if any(right)
+    else list(range(6))
+)
+show(
+    idea_diagram(prompt["prompt"], pictures[picked], [right[i] for i in picked], chosen=0),
+    alt="A prompt goes to the generator, a network, which draws candidates; the verifier, a second network, scores them; "
+    "the search around both is plain code. The judge stands outside and only measures.",
+)
 
 # %% [markdown]
 # | part | what it is | learned? | changes the picture? |
@@ -116,7 +142,13 @@ show(idea_diagram(prompt["prompt"], pictures[picked], [right[i] for i in picked]
 # Take 30 prompts, five of each of six kinds, and 20 pictures for each.
 
 # %%
-predict("00-coverage", "For what percentage of prompts is at least one of 20 candidates right?", low=0, high=100, unit="%")
+predict(
+    "00-coverage",
+    "For what percentage of prompts is at least one of 20 candidates right?",
+    low=0,
+    high=100,
+    unit="%",
+)
 
 # %%
 from cotlib.evaluation import Plan, measure
@@ -125,7 +157,9 @@ from cotlib.world.prompts import benchmark
 from cotlib.world.scenes import TASKS
 
 prompts = [m for task in TASKS for m in [p for p in benchmark("test") if p["tag"] == task][:5]]
-rows = list(progress(measure(generator, judge, prompts, Plan(n=20)), "30 prompts x 20 pictures", total=len(prompts)))
+rows = list(
+    progress(measure(generator, judge, prompts, Plan(n=20)), "30 prompts x 20 pictures", total=len(prompts))
+)
 
 # %%
 from cotlib.judging.stats import bootstrap_interval, coverage, paired_difference
@@ -135,6 +169,7 @@ def ceiling(k):
     """One (task, [coverage with k candidates]) for each prompt."""
     return [(row.task, [coverage(sum(row.scores), 20, k)]) for row in rows]
 
+
 ks = range(1, 21)
 mean, low, high = zip(*(bootstrap_interval(ceiling(k)) for k in ks), strict=True)
 reveal("00-coverage", 100 * mean[-1])
@@ -143,14 +178,23 @@ fig, ax = plt.subplots(layout="constrained", figsize=(6.4, 3.2))
 ax.fill_between(ks, low, high, alpha=0.18)
 ax.plot(ks, mean, label="the judge picks (ceiling)")
 ax.axhline(mean[0], color="C1", linestyle="--", label="one picture, no choice")
-ax.set(xlabel="candidates N", ylabel="prompts solved", ylim=(0, 1.02), xlim=(0.5, 20.5), xticks=[1, 5, 10, 15, 20])
+ax.set(
+    xlabel="candidates N",
+    ylabel="prompts solved",
+    ylim=(0, 1.02),
+    xlim=(0.5, 20.5),
+    xticks=[1, 5, 10, 15, 20],
+)
 ax.legend(loc="lower right")
-show(fig, alt=f"One picture solves {mean[0]:.2f} of the prompts; with the judge choosing among twenty it is {mean[-1]:.2f}. "
-              "Most of the gain comes with the first few candidates.")
+show(
+    fig,
+    alt=f"One picture solves {mean[0]:.2f} of the prompts; with the judge choosing among twenty it is {mean[-1]:.2f}. "
+    "Most of the gain comes with the first few candidates.",
+)
 
 # %% [markdown]
-# Read the gap between the two lines. The generator *can* draw nearly everything that is asked of it; it just does not do so
-# each time. The knowledge is in the network, and the search brings it out.
+# Read the gap between the two lines. The generator *can* draw most of what is asked of it; it just does not do so
+# each time. A right picture is among its candidates, and the search has to find it.
 #
 # Everything between the dashed line and the curve can be won. How much of it a *learned* verifier gets, which has never seen
 # the answer, is the question of the notebooks from 04 on. There you will also see that it can end up below the
@@ -163,7 +207,9 @@ show(fig, alt=f"One picture solves {mean[0]:.2f} of the prompts; with the judge 
 # pushed through the network, summed over all rounds and all paths. One picture has 64 tokens and is drawn in a few rounds.
 
 # %%
-predict("00-cost", "Twenty candidates cost how many times the token passes of one?", low=1, high=40, unit="times")
+predict(
+    "00-cost", "Twenty candidates cost how many times the token passes of one?", low=1, high=40, unit="times"
+)
 
 # %%
 from cotlib.search import Ledger
@@ -200,9 +246,11 @@ from cotlib.lab import step_scrubber, step_strip
 
 path = picked[0]
 steps = list(run_steps(generator, [prompt["prompt"]], [path], seed=0))
-show(step_strip(steps, generator.decode, columns=8),
-     alt="Top: the complete guess after each round, a blur of possibilities at first, settled well before the end. "
-         "Bottom: the tokens that are fixed by then, few in the first rounds and many in the last.")
+show(
+    step_strip(steps, generator.decode, columns=8),
+    alt="Top: the complete guess after each round, a blur of possibilities at first, settled well before the end. "
+    "Bottom: the tokens that are fixed by then, few in the first rounds and many in the last.",
+)
 
 # %%
 step_scrubber(steps, generator.decode)
@@ -233,9 +281,11 @@ step_scrubber(steps, generator.decode)
 from cotlib.lab.paper import published, published_figure
 
 paper = published("show-o")
-show(published_figure(),
-     alt="Left: published overall scores of Show-o rise from 0.53 alone to 0.77 with guided tuning and PARM best of 20. "
-         "Right: the gain is large for two objects, position and attributes, small for single objects and colours.")
+show(
+    published_figure(),
+    alt="Left: published overall scores of Show-o rise from 0.53 alone to 0.77 with guided tuning and PARM best of 20. "
+    "Right: the gain is large for two objects, position and attributes, small for single objects and colours.",
+)
 
 # %% [markdown]
 # The names in short; each gets its notebook. **ORM**, outcome reward model: a verifier that scores finished pictures. **PRM**,
@@ -254,9 +304,11 @@ show(published_figure(),
 # %%
 for row in published():
     if row["note"].startswith(("disagrees", "printed")):
-        print(f"{row['generator']}: {row['alignment'] or 'no tuning'}"
-              f"{', guided by ' + row['dpo_guidance'] if row['dpo_guidance'] else ''}, "
-              f"{row['verifier'] or 'no verifier'}: {row['overall']:.2f}, {row['note']}")
+        print(
+            f"{row['generator']}: {row['alignment'] or 'no tuning'}"
+            f"{', guided by ' + row['dpo_guidance'] if row['dpo_guidance'] else ''}, "
+            f"{row['verifier'] or 'no verifier'}: {row['overall']:.2f}, {row['note']}"
+        )
 
 # %% [markdown]
 # The pictogram world of this course keeps the whole procedure and shrinks the rest: twenty kinds of object in eight colours
@@ -295,8 +347,10 @@ from cotlib.assets import data_dir
 begin = time.perf_counter()
 decode_all(generator, single(generator, [p["prompt"] for p in prompts[:5]], n=20, seed=3))
 speed = 100 / (time.perf_counter() - begin)
-print(f"this machine: {os.cpu_count()} cores, {speed:.0f} pictures a second on the CPU; "
-      f"300 prompts x 20 candidates would take {6000 / speed / 60:.1f} minutes")
+print(
+    f"this machine: {os.cpu_count()} cores, {speed:.0f} pictures a second on the CPU; "
+    f"300 prompts x 20 candidates would take {6000 / speed / 60:.1f} minutes"
+)
 stored = data_dir() / "results" / "course_run.json"
 run = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {"notebooks": []}
 for row in run["notebooks"]:
@@ -354,11 +408,28 @@ from cotlib.lab import Claim, claims
 low_rate, high_rate = wilson(hits, 200)
 gain = paired_difference(ceiling(20), ceiling(1))
 best_paper = max(row["overall"] for row in paper)
-claims([
-    Claim("the same prompt passes sometimes: more than one picture in ten is right", hits / 200, low_rate, high_rate, 0.1),
-    Claim("... and fails sometimes: at most nine in ten are", hits / 200, low_rate, high_rate, 0.9, "<="),
-    Claim("a right picture is among 20 for most prompts", mean[-1], low[-1], high[-1], 0.75),
-    Claim("choosing among 20 is worth a lot: gain of the ceiling over one picture", *gain, 0.15),
-    Claim("20 candidates cost less than 18 times the token passes of one", ratio, threshold=18, direction="<="),
-    Claim("the paper's best Show-o system gains over the generator alone", best_paper - paper[0]["overall"], threshold=0.2),
-])
+claims(
+    [
+        Claim(
+            "the same prompt passes sometimes: more than one picture in ten is right",
+            hits / 200,
+            low_rate,
+            high_rate,
+            0.1,
+        ),
+        Claim("... and fails sometimes: at most nine in ten are", hits / 200, low_rate, high_rate, 0.9, "<="),
+        Claim("a right picture is among 20 for most prompts", mean[-1], low[-1], high[-1], 0.75),
+        Claim("choosing among 20 is worth a lot: gain of the ceiling over one picture", *gain, 0.15),
+        Claim(
+            "20 candidates cost less than 18 times the token passes of one",
+            ratio,
+            threshold=18,
+            direction="<=",
+        ),
+        Claim(
+            "the paper's best Show-o system gains over the generator alone",
+            best_paper - paper[0]["overall"],
+            threshold=0.2,
+        ),
+    ]
+)

@@ -30,7 +30,18 @@ from cotlib import load
 from cotlib.decoding import masked_rounds, raster_steps, sample_masked, sample_raster
 from cotlib.decoding.noise import draw_codes, path_uniforms
 from cotlib.judging.stats import bootstrap_interval, paired_difference, task_means, wilson
-from cotlib.lab import Claim, check, claims, predict, reveal, score, show, show_images, step_scrubber, step_strip
+from cotlib.lab import (
+    Claim,
+    check,
+    claims,
+    predict,
+    reveal,
+    score,
+    show,
+    show_images,
+    step_scrubber,
+    step_strip,
+)
 from cotlib.lab.generation_figures import attention_figure, code_bars, heat_maps, sweep_figure
 from cotlib.models.generator import Prefix
 from cotlib.world.prompts import VOCAB, Carelessness, benchmark, encode
@@ -72,15 +83,21 @@ show_images(pictures, six * 2, marks=right, columns=6,
 # change one input, and see which vectors move.
 
 # %%
-predict("02-sees", "Masked rounds: you change one image token. Which other vectors move?",
-        choices=["words and image tokens", "image tokens only", "only image tokens that come later"])
+predict(
+    "02-sees",
+    "Masked rounds: you change one image token. Which other vectors move?",
+    choices=["words and image tokens", "image tokens only", "only image tokens that come later"],
+)
+
 
 # %%
 def who_sees_whom(model, prompt):
     """bool [T + N, T + N]: does the vector at row i change when input j changes?"""
     ids, n = torch.tensor([encode(prompt)]), model.tokens
     t = ids.shape[1]
-    sees = torch.zeros(t + n, t + n, dtype=torch.bool)  # words above image tokens: the text is computed without any picture
+    sees = torch.zeros(
+        t + n, t + n, dtype=torch.bool
+    )  # words above image tokens: the text is computed without any picture
     codes = torch.randint(1024, (1, n), generator=torch.Generator().manual_seed(0))
 
     other = ids.repeat(t, 1).fill_diagonal_(VOCAB.index("pizza"))  # row j: word j exchanged
@@ -117,8 +134,11 @@ reveal("02-sees", "image tokens only")
 # one for each place. Suppose you now take the most probable code at every place.
 
 # %%
-predict("02-likeliest", 'The likeliest code at each of the 64 places, for "a photo of a cat": what do you see?',
-        choices=["a cat", "a blurred cat", "an empty sheet"])
+predict(
+    "02-likeliest",
+    'The likeliest code at each of the 64 places, for "a photo of a cat": what do you see?',
+    choices=["a cat", "a blurred cat", "an empty sheet"],
+)
 
 # %%
 prompt = "a photo of a cat"
@@ -131,9 +151,15 @@ show(code_bars(masked, p[[corner, middle]], (corner, middle), paper, ("top left 
          "several colours, each with a small share.")  # fmt: skip
 
 # %%
-three = torch.stack([p.argmax(-1), *(sample_masked(masked, [prompt], [0], seed=0, steps=s)[0] for s in (1, 8))])
-show_images(masked.decode(three), ["the likeliest code everywhere", "each place drawn by itself", "eight rounds"], tile=1.8,
-            alt="Left: an empty sheet. Middle: scraps of many cats, scattered. Right: one cat.")
+three = torch.stack(
+    [p.argmax(-1), *(sample_masked(masked, [prompt], [0], seed=0, steps=s)[0] for s in (1, 8))]
+)
+show_images(
+    masked.decode(three),
+    ["the likeliest code everywhere", "each place drawn by itself", "eight rounds"],
+    tile=1.8,
+    alt="Left: an empty sheet. Middle: scraps of many cats, scattered. Right: one cat.",
+)
 first = masked.logits(masked.prefix(texts), empty.expand(120, -1), (empty == masked.mask_id).expand(120, -1))
 blank = (first.argmax(-1).view(120, 64) == paper).all(1).float().mean().item()
 print(f"Prompts whose likeliest codes are all paper: {100 * blank:.0f} %")
@@ -170,6 +196,7 @@ reveal("02-likeliest", "an empty sheet")
 #
 # Write $m_s$. At least one place is fixed in every round, and after the last round nothing may stay hidden.
 
+
 # %%
 def masked_count(step, steps, n_tokens, unknown):
     """Places hidden after `step` (from 0) of `steps`; `unknown` were hidden before it. Returns a whole number."""
@@ -193,7 +220,10 @@ ax.plot(range(9), hidden, label="cosine schedule")
 ax.plot(range(9), np.linspace(64, 0, 9), "--", marker="", label="the same number each round")
 ax.set(xlabel="rounds done", ylabel="tokens still hidden", ylim=(0, 68))
 ax.legend()
-show(fig, alt="The cosine schedule lies above the straight line: few tokens are fixed in the first rounds, many in the last.")
+show(
+    fig,
+    alt="The cosine schedule lies above the straight line: few tokens are fixed in the first rounds, many in the last.",
+)
 reveal("02-half", 64 - hidden[4])
 
 # %% [markdown]
@@ -203,6 +233,7 @@ reveal("02-half", 64 - hidden[4])
 # ### Exercise: one masked step · difficulty 2 of 5 · 10 minutes
 #
 # Write step 4: hide the `left` least confident places of each row, never one that is known already.
+
 
 # %%
 def masked_step(confidence, known, left):
@@ -229,7 +260,13 @@ step_scrubber(steps, masked.decode)
 # fixed first?
 
 # %%
-predict("02-paper", "Of the tokens fixed in the first half of the rounds, what percentage is plain paper?", low=0, high=100, unit="%")
+predict(
+    "02-paper",
+    "Of the tokens fixed in the first half of the rounds, what percentage is plain paper?",
+    low=0,
+    high=100,
+    unit="%",
+)
 
 # %%
 run = list(masked_rounds(masked, texts, [0] * 120, seed=0))  # all 120 prompts at once; used again below
@@ -244,11 +281,21 @@ counts = np.array(rows) / 120  # [rounds, 2]: fixed a picture, of which paper
 fig, ax = plt.subplots(figsize=(5.6, 2.6))
 at = np.arange(1, len(run) + 1)
 ax.bar(at, counts[:, 1], color="C0", label="paper")
-ax.bar(at, counts[:, 0] - counts[:, 1], bottom=counts[:, 1], color="C3", hatch="//", edgecolor="white", label="part of a thing")
+ax.bar(
+    at,
+    counts[:, 0] - counts[:, 1],
+    bottom=counts[:, 1],
+    color="C3",
+    hatch="//",
+    edgecolor="white",
+    label="part of a thing",
+)
 ax.set(xlabel="round", ylabel="tokens fixed in it", xticks=at)
 ax.legend()
 half = counts[: len(run) // 2].sum(0)
-show(fig, alt="Nearly all tokens fixed in the first rounds are paper; the things are fixed in the last rounds.")
+show(
+    fig, alt="Nearly all tokens fixed in the first rounds are paper; the things are fixed in the last rounds."
+)
 reveal("02-paper", round(100 * half[1] / half[0]))
 
 # %% [markdown]
@@ -263,7 +310,12 @@ reveal("02-paper", round(100 * half[1] / half[0]))
 # a 95 % interval over prompts.
 
 # %%
-predict("02-rounds", "The fewest rounds that come within 0.05 of the truth of 16 rounds?", choices=["1", "2", "4", "8"])
+predict(
+    "02-rounds",
+    "The fewest rounds that come within 0.05 of the truth of 16 rounds?",
+    choices=["1", "2", "4", "8"],
+)
+
 
 # %%
 def truth(codes, model=masked):
@@ -272,7 +324,10 @@ def truth(codes, model=masked):
     return [(m["tag"], [int(v.correct)]) for m, v in zip(prompts, verdicts, strict=True)]
 
 
-by_rounds = {s: codes if s == len(run) else sample_masked(masked, texts, [0] * 120, seed=0, steps=s) for s in (1, 2, 4, 8, 16)}
+by_rounds = {
+    s: codes if s == len(run) else sample_masked(masked, texts, [0] * 120, seed=0, steps=s)
+    for s in (1, 2, 4, 8, 16)
+}
 rounds_truth = {s: truth(drawn) for s, drawn in by_rounds.items()}
 rounds_score = {s: bootstrap_interval(rows) for s, rows in rounds_truth.items()}
 show(sweep_figure(list(rounds_score), list(rounds_score.values()), "rounds (each costs one pass)", log=True),
@@ -299,7 +354,10 @@ show_images(torch.cat([masked.decode(by_rounds[s][pick]) for s in by_rounds]).un
 # with probability 0.6, whatever the others show. There is nothing to coordinate, the model is exact, and one round would give 60 % heads.
 
 # %%
-predict("02-coin", "Eight of Show-o's rounds on these coins: what percentage of heads?", low=0, high=100, unit="%")
+predict(
+    "02-coin", "Eight of Show-o's rounds on these coins: what percentage of heads?", low=0, high=100, unit="%"
+)
+
 
 # %%
 class Coins:
@@ -342,7 +400,12 @@ reveal("02-coin", round(100 * heads[8, 1.0]))
 # A **layout** is which things stand at which places, colours aside. Twenty pictures for each of four prompts, with noise and without:
 
 # %%
-predict("02-leak", 'Twenty pictures of "a photo of a cat", temperature 0: how many different layouts?', low=1, high=20)
+predict(
+    "02-leak",
+    'Twenty pictures of "a photo of a cat", temperature 0: how many different layouts?',
+    low=1,
+    high=20,
+)
 
 # %%
 four = ["a photo of a cat", "a photo of a cup", "a photo of two birds", "a photo of a boat and a bird"]
@@ -363,8 +426,12 @@ layouts = {name: [len({layout(found) for found in judge.detect(masked.decode(par
            for name, drawn in (("with noise", noisy), ("temperature 0", leaked))}  # fmt: skip
 for name, numbers in layouts.items():
     print(f"{name:14} different layouts of 20: {numbers}, mean {np.mean(numbers):.1f}")
-show_images(masked.decode(torch.cat([noisy[:10], leaked[:10]])), columns=10, tile=0.93,
-            alt=f'"{four[0]}", ten paths each. Top, with noise: cats in many places. Bottom, without: the same few places again and again.')
+show_images(
+    masked.decode(torch.cat([noisy[:10], leaked[:10]])),
+    columns=10,
+    tile=0.93,
+    alt=f'"{four[0]}", ten paths each. Top, with noise: cats in many places. Bottom, without: the same few places again and again.',
+)
 reveal("02-leak", layouts["temperature 0"][0])
 
 # %%
@@ -389,6 +456,7 @@ show(heat_maps([(drawn[:40] != paper).float().mean(0) for drawn in (noisy, leake
 # write $w$ for what is $1 + w$ here.
 #
 # ### Exercise: guidance · difficulty 1 of 5 · 3 minutes
+
 
 # %%
 def guide(cond, uncond, w):
@@ -415,18 +483,24 @@ print(f"largest difference, relative to the largest logit: {head_gap:.0e}")
 # %%
 predict("02-guidance", "Which weight gives the highest truth?", choices=["0", "0.5", "1.5", "3", "5"])
 
+
 # %%
 def drawn_things(drawn):
     """(things drawn for each thing asked for, effective number of colours where the prompt leaves the colour open)."""
     found = [[d for d in row if d.score > 0.3] for row in judge.detect(masked.decode(drawn))]
     asked = sum(c["count"] for m in prompts for c in m["include"])
-    free = Counter(d.color for m, row in zip(prompts, found, strict=True) if "color" not in m["include"][0] for d in row)
+    free = Counter(
+        d.color for m, row in zip(prompts, found, strict=True) if "color" not in m["include"][0] for d in row
+    )
     shares = [n / free.total() for n in free.values()]
     return sum(map(len, found)) / asked, exp(-sum(p * log(p) for p in shares))
 
 
 weights = (0.0, 0.5, 1.5, 3.0, 5.0)
-by_weight = {w: codes if w == masked.config.guidance else sample_masked(masked, texts, [0] * 120, seed=0, guidance=w) for w in weights}
+by_weight = {
+    w: codes if w == masked.config.guidance else sample_masked(masked, texts, [0] * 120, seed=0, guidance=w)
+    for w in weights
+}
 weight_truth = {w: truth(drawn) for w, drawn in by_weight.items()}
 weight_score = [bootstrap_interval(rows) for rows in weight_truth.values()]
 things, colors = zip(*(drawn_things(drawn) for drawn in by_weight.values()), strict=True)
@@ -458,8 +532,10 @@ reveal("02-guidance", f"{best:g}")
 # %%
 print(texts[example])
 raster_run = list(raster_steps(raster, [texts[example]], [0], seed=0))
-show(step_strip(raster_run, raster.decode, columns=9),
-     alt="The same prompt in raster order: the picture appears row by row from the top, complete above the line and empty below.")
+show(
+    step_strip(raster_run, raster.decode, columns=9),
+    alt="The same prompt in raster order: the picture appears row by row from the top, complete above the line and empty below.",
+)
 
 # %% [markdown]
 # Each step needs only *one* new token, since earlier tokens never look ahead: their keys and values can be kept (a **key/value cache**). In
@@ -468,7 +544,12 @@ show(step_strip(raster_run, raster.decode, columns=9),
 # The **ledger** counts **token passes**: image tokens pushed through the network, both branches of guidance included.
 
 # %%
-predict("02-order", "Masked rounds (8) against raster order with a cache, one picture: token passes of masked / raster?", low=0.1, high=20)
+predict(
+    "02-order",
+    "Masked rounds (8) against raster order with a cache, one picture: token passes of masked / raster?",
+    low=0.1,
+    high=20,
+)
 
 # %%
 from cotlib.search import single
@@ -479,8 +560,10 @@ for name, model in (("masked rounds", masked), ("raster order", raster)):
     orders[name] = outcome.ledger
     order_truth[name] = truth(torch.stack([paths[0].codes for paths in outcome.paths]), model)
     estimate, low, high = bootstrap_interval(order_truth[name])
-    print(f"{name:14} truth {estimate:.2f} ({low:.2f} to {high:.2f})   token passes a picture "
-          f"{orders[name].generator_token_passes / 120:6.0f}   pictures a second {120 / orders[name].seconds:5.1f}")
+    print(
+        f"{name:14} truth {estimate:.2f} ({low:.2f} to {high:.2f})   token passes a picture "
+        f"{orders[name].generator_token_passes / 120:6.0f}   pictures a second {120 / orders[name].seconds:5.1f}"
+    )
 passes = orders["masked rounds"].generator_token_passes / orders["raster order"].generator_token_passes
 reveal("02-order", round(passes, 1))
 
@@ -502,18 +585,24 @@ fixed_half = run[4].codes[:1].masked_fill(run[4].masked[:1], masked.mask_id)  # 
 gap = {}
 with torch.no_grad():  # text and picture computed together in one pass, as in training
     plain = masked.train_hidden(ids, torch.ones_like(ids, dtype=torch.bool), fixed_half)
-    gap["text kept from before"] = (masked.hidden(masked.prefix([prompt], 0.0), fixed_half) - plain).abs().max()
+    gap["text kept from before"] = (
+        (masked.hidden(masked.prefix([prompt], 0.0), fixed_half) - plain).abs().max()
+    )
     padded = torch.tensor([encode(prompt) + [0] * 4])  # filled up with anything, and told not to look there
     plain = masked.train_hidden(padded, torch.arange(padded.shape[1])[None] < ids.shape[1], fixed_half)
     gap["no padding words"] = (masked.hidden(masked.prefix([prompt], 0.0), fixed_half) - plain).abs().max()
     drawn = raster_run[-1].codes
     cache, before_it = raster.start_cache(raster.prefix([texts[example]]), 1), torch.tensor([raster.mask_id])
-    everything = raster.logits(raster.prefix([texts[example]]), drawn, torch.ones_like(drawn, dtype=torch.bool))
+    everything = raster.logits(
+        raster.prefix([texts[example]]), drawn, torch.ones_like(drawn, dtype=torch.bool)
+    )
     one_by_one = []
     for place in range(64):
         one_by_one.append(raster.next_logits(cache, before_it, place)[0])
         before_it = drawn[:, place]
-    gap["raster key/value cache"] = (torch.stack(one_by_one) - everything).abs().max() / everything.abs().max()
+    gap["raster key/value cache"] = (
+        torch.stack(one_by_one) - everything
+    ).abs().max() / everything.abs().max()
 for name, number in gap.items():
     print(f"{name:24} largest difference {float(number):.0e}")
 alone = [sample_masked(masked, [prompt], [path], seed=0)[0] for path in (0, 7, 19)]
@@ -532,6 +621,7 @@ print("paths 0, 7 and 19 alone give the same 64 codes as among eighty:", same_al
 #
 # Does it pay? Time the parts of one round of twenty candidates, and what is needed once.
 
+
 # %%
 def milliseconds(work, repeat=5):
     """Median wall time of a piece of work."""
@@ -546,7 +636,10 @@ def milliseconds(work, repeat=5):
 prefix = masked.prefix([prompt]).select(torch.zeros(20, dtype=torch.long))
 canvas = fixed_half.expand(20, -1).contiguous()
 still = canvas == masked.mask_id
-vectors, uniforms = masked.hidden(prefix, canvas)[still], path_uniforms(0, [prompt] * 20, list(range(20)), (64,))[still]
+vectors, uniforms = (
+    masked.hidden(prefix, canvas)[still],
+    path_uniforms(0, [prompt] * 20, list(range(20)), (64,))[still],
+)
 with torch.no_grad():
     parts = {
         "text, once a prompt": milliseconds(lambda: masked.prefix([prompt])),
@@ -568,10 +661,18 @@ for name, number in parts.items():
 # and save most of the work. Take the pictures of section 3 that are **right at the end**.
 
 # %%
-predict("02-settled", "Of the pictures that end right, what percentage is already judged right after half the rounds?", low=0, high=100, unit="%")
+predict(
+    "02-settled",
+    "Of the pictures that end right, what percentage is already judged right after half the rounds?",
+    low=0,
+    high=100,
+    unit="%",
+)
 
 # %%
-verdicts = np.array([[v.correct for v in judge(prompts, masked.decode(step.codes))] for step in run])  # [rounds, 120]
+verdicts = np.array(
+    [[v.correct for v in judge(prompts, masked.decode(step.codes))] for step in run]
+)  # [rounds, 120]
 final = verdicts[-1]
 early_right = verdicts[:, final].mean(1)  # of those that end right, judged right after each round
 early_wrong = verdicts[:, ~final].mean(1)  # of those that end wrong
@@ -580,15 +681,23 @@ ax.plot(at, early_right, label="pictures that end right")
 ax.plot(at, early_wrong, label="pictures that end wrong")
 ax.set(xlabel="after round", ylabel="judged right", ylim=(-0.03, 1.05), xticks=at)
 ax.legend(loc="upper left")
-show(fig, alt="For two or three rounds no guess is judged right, whatever becomes of it. Then the lines part; pictures that end "
-              "right are recognised one by one, many only in the last rounds.")
+show(
+    fig,
+    alt="For two or three rounds no guess is judged right, whatever becomes of it. Then the lines part; pictures that end "
+    "right are recognised one by one, many only in the last rounds.",
+)
 half_way = len(run) // 2 - 1
 reveal("02-settled", round(100 * early_right[half_way]))
 
 # %%
 for step in range(len(run)):
     yes, no = verdicts[step], ~verdicts[step]
-    line = [f"{int(part.sum()):3d} pictures, {100 * final[part].mean():3.0f} % end right" if part.any() else "  none" for part in (yes, no)]
+    line = [
+        f"{int(part.sum()):3d} pictures, {100 * final[part].mean():3.0f} % end right"
+        if part.any()
+        else "  none"
+        for part in (yes, no)
+    ]
     print(f"round {step + 1}:  judged right: {line[0]:32} judged wrong: {line[1]}")
 
 # %% [markdown]
@@ -651,7 +760,9 @@ show_images(torch.cat([clean.decode(clean_codes[swapped]), masked.decode(codes[s
 # thing has probability $(1 - r_o)(1 - r_c)$, its partner in the right colour $r_o (1 - r_c)$, and so on.
 
 # %%
-predict("02-knowledge", "Without guidance: how probable is the right thing, object and colour?", low=0.0, high=1.0)
+predict(
+    "02-knowledge", "Without guidance: how probable is the right thing, object and colour?", low=0.0, high=1.0
+)
 
 # %%
 from cotlib.train.generator import CodeTable
@@ -684,8 +795,14 @@ def shares(model, w):
     return torch.stack(rows)
 
 
-known = {"honest": shares(clean, 0.0), "careless": shares(masked, 0.0), "careless,\nguided": shares(masked, 1.5)}
-theory = torch.tensor([(1 - a) * (1 - b) for b in (noise.color, 1 - noise.color) for a in (noise.cls, 1 - noise.cls)])
+known = {
+    "honest": shares(clean, 0.0),
+    "careless": shares(masked, 0.0),
+    "careless,\nguided": shares(masked, 1.5),
+}
+theory = torch.tensor(
+    [(1 - a) * (1 - b) for b in (noise.color, 1 - noise.color) for a in (noise.cls, 1 - noise.cls)]
+)
 
 # %%
 kinds = ["right", "partner object", "partner colour", "both", "anything else"]
@@ -694,14 +811,21 @@ bars = {"honest": known["honest"], "what the captions\nwould justify": theory[No
 fig, ax = plt.subplots(figsize=(6.8, 3))
 left = np.zeros(4)
 heights = np.array([[*rows.mean(0).tolist(), 1 - float(rows.mean(0).sum())] for rows in bars.values()])
-for kind, label, color, hatch in zip(range(5), kinds, ("C2", "C0", "C3", "C4", "#DFE2E6"), ("", "//", "..", "xx", ""), strict=True):
+for kind, label, color, hatch in zip(
+    range(5), kinds, ("C2", "C0", "C3", "C4", "#DFE2E6"), ("", "//", "..", "xx", ""), strict=True
+):
     ax.barh(range(4), heights[:, kind], left=left, color=color, hatch=hatch, edgecolor="white", label=label)
     left = left + heights[:, kind]
 ax.set(yticks=range(4), yticklabels=list(bars), xlim=(0, 1), xlabel="probability, mean over 20 prompts")
 ax.invert_yaxis()
-ax.legend(ncol=5, loc="upper center", bbox_to_anchor=(0.45, 1.17), fontsize=7.5, columnspacing=1, handlelength=1.4)
-show(fig, alt=f"After honest captions the right thing has {heights[0, 0]:.2f}; careless captions would justify {heights[1, 0]:.2f}, the "
-              f"network says {heights[2, 0]:.2f}, with guidance {heights[3, 0]:.2f}. Nearly all the rest goes to the partners.")
+ax.legend(
+    ncol=5, loc="upper center", bbox_to_anchor=(0.45, 1.17), fontsize=7.5, columnspacing=1, handlelength=1.4
+)
+show(
+    fig,
+    alt=f"After honest captions the right thing has {heights[0, 0]:.2f}; careless captions would justify {heights[1, 0]:.2f}, the "
+    f"network says {heights[2, 0]:.2f}, with guidance {heights[3, 0]:.2f}. Nearly all the rest goes to the partners.",
+)
 ahead = (known["careless"][:, 0] > known["careless"][:, 1:].amax(1)).sum().item()
 print(f"the right thing is the likeliest of the four for {ahead} of 20 prompts")
 reveal("02-knowledge", round(heights[2, 0], 2))
@@ -730,21 +854,67 @@ score("02")
 # NBVAL_CHECK_OUTPUT
 settled_low, settled_high = wilson(int(verdicts[half_way, final].sum()), int(final.sum()))
 first_low, first_high = wilson(int(verdicts[0, final].sum()), int(final.sum()))
-claims([
-    Claim("the likeliest codes of the empty canvas are plain paper everywhere, share of prompts", blank, threshold=0.95),
-    Claim("one round is far below eight: gain in truth", *paired_difference(rounds_truth[8], rounds_truth[1]), 0.2),
-    Claim("doubling eight rounds to sixteen gains little", *paired_difference(rounds_truth[16], rounds_truth[8]), 0.1, "<="),
-    Claim("tokens fixed in the first half of the rounds are paper, share", half[1] / half[0], threshold=0.85),
-    Claim("coins of 0.6 show heads this often after eight rounds: the loop sharpens", heads[8, 1.0], threshold=0.8),
-    Claim("without noise, different layouts among 20 fall to this share", np.mean(layouts["temperature 0"]) / np.mean(layouts["with noise"]),
-          threshold=0.75, direction="<="),
-    Claim("some guidance is better than none: gain in truth", *paired_difference(weight_truth[1.5], weight_truth[0.0]), 0.1),
-    Claim("weight 5 is no better than 1.5: gain in truth", *paired_difference(weight_truth[5.0], weight_truth[1.5]), 0.05, "<="),
-    Claim("masked rounds cost more token passes than raster order, times", passes, threshold=6),
-    Claim("largest relative difference of any exact saving", max([head_gap, *map(float, gap.values())]), threshold=1e-4, direction="<="),
-    Claim("a path alone draws the same codes as among eighty", float(same_alone), threshold=1),
-    Claim("of pictures that end right, judged right after the first round", verdicts[0, final].mean(), first_low, first_high, 0.1, "<="),
-    Claim("... and half-way", early_right[half_way], settled_low, settled_high, 0.7, "<="),
-    Claim("honest captions gave more truth: gain", *paired_difference(clean_truth, base_truth), 0.05),
-    Claim("the right thing is still the likeliest, share of 20 prompts", ahead / 20, threshold=0.7),
-])
+claims(
+    [
+        Claim(
+            "the likeliest codes of the empty canvas are plain paper everywhere, share of prompts",
+            blank,
+            threshold=0.95,
+        ),
+        Claim(
+            "one round is far below eight: gain in truth",
+            *paired_difference(rounds_truth[8], rounds_truth[1]),
+            0.2,
+        ),
+        Claim(
+            "doubling eight rounds to sixteen gains little",
+            *paired_difference(rounds_truth[16], rounds_truth[8]),
+            0.1,
+            "<=",
+        ),
+        Claim(
+            "tokens fixed in the first half of the rounds are paper, share", half[1] / half[0], threshold=0.85
+        ),
+        Claim(
+            "coins of 0.6 show heads this often after eight rounds: the loop sharpens",
+            heads[8, 1.0],
+            threshold=0.8,
+        ),
+        Claim(
+            "without noise, different layouts among 20 fall to this share",
+            np.mean(layouts["temperature 0"]) / np.mean(layouts["with noise"]),
+            threshold=0.75,
+            direction="<=",
+        ),
+        Claim(
+            "some guidance is better than none: gain in truth",
+            *paired_difference(weight_truth[1.5], weight_truth[0.0]),
+            0.1,
+        ),
+        Claim(
+            "weight 5 is no better than 1.5: gain in truth",
+            *paired_difference(weight_truth[5.0], weight_truth[1.5]),
+            0.05,
+            "<=",
+        ),
+        Claim("masked rounds cost more token passes than raster order, times", passes, threshold=6),
+        Claim(
+            "largest relative difference of any exact saving",
+            max([head_gap, *map(float, gap.values())]),
+            threshold=1e-4,
+            direction="<=",
+        ),
+        Claim("a path alone draws the same codes as among eighty", float(same_alone), threshold=1),
+        Claim(
+            "of pictures that end right, judged right after the first round",
+            verdicts[0, final].mean(),
+            first_low,
+            first_high,
+            0.1,
+            "<=",
+        ),
+        Claim("... and half-way", early_right[half_way], settled_low, settled_high, 0.7, "<="),
+        Claim("honest captions gave more truth: gain", *paired_difference(clean_truth, base_truth), 0.05),
+        Claim("the right thing is still the likeliest, share of 20 prompts", ahead / 20, threshold=0.7),
+    ]
+)

@@ -44,9 +44,13 @@ generator, judge, template = load("generator"), load("judge"), load("judge", kin
 examples = [next(m for m in benchmark("test") if m["tag"] == task) for task in TASKS]
 pictures = decode_all(generator, single(generator, [m["prompt"] for m in examples], seed=0))[:, 0]
 verdicts = judge(examples, pictures)
-show_images(pictures, [f"{m['tag']}: {m['prompt'].removeprefix('a photo of ')}" for m in examples],
-            marks=[v.correct for v in verdicts], tile=1.5,
-            alt=f"One drawing for each of the six tasks; {sum(v.correct for v in verdicts)} of the six are right.")
+show_images(
+    pictures,
+    [f"{m['tag']}: {m['prompt'].removeprefix('a photo of ')}" for m in examples],
+    marks=[v.correct for v in verdicts],
+    tile=1.5,
+    alt=f"One drawing for each of the six tasks; {sum(v.correct for v in verdicts)} of the six are right.",
+)
 for metadata, verdict in zip(examples, verdicts, strict=True):
     print(f"{metadata['tag']:14} {metadata['include']}\n{'':14} {' '.join(verdict.reasons) or 'right'}")
 
@@ -62,23 +66,32 @@ for metadata, verdict in zip(examples, verdicts, strict=True):
 # a reason for each clause that fails. Detections below a threshold (0.3; 0.9 when counting) are ignored.
 
 # %%
-prompt = parse_prompt("a photo of a red car and a blue cup")
+prompt = parse_prompt("a photo of a car right of a cup")
 tries = decode_all(generator, single(generator, [prompt["prompt"]], n=24, seed=0))[0]
 found = judge.detect(tries)
 verdicts = [judge_detections(prompt, seen) for seen in found]
 distinct = {verdict.reasons: i for i, verdict in reversed(list(enumerate(verdicts)))}
 shown = sorted(distinct.values(), key=lambda i: (len(verdicts[i].reasons), i))[:4]
-show(detection_grid(tries[shown], [found[i] for i in shown], titles=[prompt["prompt"]] * len(shown),
-                    marks=[verdicts[i].correct for i in shown], notes=[" ".join(verdicts[i].reasons) for i in shown]),
-     alt="Drawings for one prompt with the detector's boxes, each with class, colour and score, and below them the "
-         "reason why it is refused, if it is.")
+show(
+    detection_grid(
+        tries[shown],
+        [found[i] for i in shown],
+        titles=[prompt["prompt"]] * len(shown),
+        marks=[verdicts[i].correct for i in shown],
+        notes=[" ".join(verdicts[i].reasons) for i in shown],
+    ),
+    alt="Drawings for one prompt with the detector's boxes, each with class, colour and score, and below them the "
+    "reason why it is refused, if it is.",
+)
 
 # %% [markdown]
 # The rules look simple, and they hide decisions. Try one. A picture shows **a dog and a cat**, both drawn perfectly. The prompt is
 # "a photo of a dog".
 
 # %%
-predict("03-extra", 'A dog and a cat for "a photo of a dog": what is the verdict?', choices=["right", "wrong"])
+predict(
+    "03-extra", 'A dog and a cat for "a photo of a dog": what is the verdict?', choices=["right", "wrong"]
+)
 
 # %%
 from cotlib.world.render import render_batch
@@ -87,13 +100,24 @@ from cotlib.world.scenes import Scene, Thing
 dog_and_cat = Scene((Thing("dog", "blue", 0, 16), Thing("cat", "red", 40, 16)))
 three_dogs = Scene((Thing("dog", "blue", 0, 0), Thing("dog", "blue", 40, 0), Thing("dog", "blue", 16, 32)))
 two_dogs = Scene((Thing("dog", "red", 0, 16), Thing("dog", "blue", 40, 16)))
-cases = [(dog_and_cat, "a photo of a dog"), (three_dogs, "a photo of two dogs"), (three_dogs, "a photo of a dog"),
-         (two_dogs, "a photo of a red dog"), (two_dogs, "a photo of a blue dog")]
+cases = [
+    (dog_and_cat, "a photo of a dog"),
+    (three_dogs, "a photo of two dogs"),
+    (three_dogs, "a photo of a dog"),
+    (two_dogs, "a photo of a red dog"),
+    (two_dogs, "a photo of a blue dog"),
+]
 drawn = render_batch([scene for scene, _ in cases])
 verdicts = judge([parse_prompt(text) for _, text in cases], drawn)
-show_images(drawn, [text for _, text in cases], marks=[v.correct for v in verdicts], columns=5, tile=1.5,
-            alt="Extra objects do not count as a mistake, except in the counting task. A picture with a red and a blue dog "
-                "passes for only one of the two colours.")
+show_images(
+    drawn,
+    [text for _, text in cases],
+    marks=[v.correct for v in verdicts],
+    columns=5,
+    tile=1.5,
+    alt="Extra objects do not count as a mistake, except in the counting task. A picture with a red and a blue dog "
+    "passes for only one of the two colours.",
+)
 reveal("03-extra", "right" if verdicts[0].correct else "wrong")
 
 # %% [markdown]
@@ -129,12 +153,17 @@ for _ in range(4000):
     relations.append(relative_position(a, b))
 accident = np.mean(["left of" in r for r in relations])
 both = np.mean([len(r) > 1 for r in relations])
-print(f"left of: {accident:.2f}   two relations at once: {both:.2f}   none: {np.mean([not r for r in relations]):.2f}")
+print(
+    f"left of: {accident:.2f}   two relations at once: {both:.2f}   none: {np.mean([not r for r in relations]):.2f}"
+)
 reveal("03-accident", round(float(accident), 2))
 
 # %%
-show(relation_map(), alt="Seen from box b in the middle, a is left of, right of, above or below it in four wide sectors; they "
-     "overlap along the diagonals, where two relations hold at once. Very close to b none holds.")
+show(
+    relation_map(),
+    alt="Seen from box b in the middle, a is left of, right of, above or below it in four wide sectors; they "
+    "overlap along the diagonals, where two relations hold at once. Very close to b none holds.",
+)
 
 # %%
 position_explorer()
@@ -148,6 +177,7 @@ position_explorer()
 #
 # Write the rule. Boxes are `(x0, y0, x1, y1)`; return the set of relations of `a` to `b`, empty, one or two of them. When
 # both shortened differences are zero (below 0.001), there is none.
+
 
 # %%
 def my_relative_position(box_a, box_b):
@@ -175,13 +205,17 @@ for start in progress(range(0, len(prompts), 10), f"{len(prompts)} prompts x {N}
     seen += judge.detect(images[-1])
 images = torch.cat(images)  # [720, 3, 64, 64]
 asked = [m for m in prompts for _ in range(N)]
-passed = np.array([judge_detections(m, s).correct for m, s in zip(asked, seen, strict=True)]).reshape(-1, N)  # [90, 8]
+passed = np.array([judge_detections(m, s).correct for m, s in zip(asked, seen, strict=True)]).reshape(
+    -1, N
+)  # [90, 8]
 rows = [(m["tag"], list(map(int, row))) for m, row in zip(prompts, passed, strict=True)]
 
 # %%
-from cotlib.judging.stats import bootstrap_interval
+from cotlib.judging.stats import bootstrap_interval, wilson
 
-table = {task: bootstrap_interval([r for r in rows if r[0] == task]) for task in TASKS} | {"overall": bootstrap_interval(rows)}
+table = {task: bootstrap_interval([r for r in rows if r[0] == task]) for task in TASKS} | {
+    "overall": bootstrap_interval(rows)
+}
 fig, ax = plt.subplots(layout="constrained", figsize=(6.4, 3.0))
 for height, (task, (mean, low, high)) in enumerate(reversed(table.items())):
     color = "C1" if task == "overall" else "C0"
@@ -189,39 +223,62 @@ for height, (task, (mean, low, high)) in enumerate(reversed(table.items())):
     ax.plot(mean, height, color=color, marker="D" if task == "overall" else "o", markersize=7)
     ax.text(1.03, height, f"{mean:.2f}   {low:.2f} to {high:.2f}", va="center", fontsize=9)
 ax.axvline(0, color="C6", linewidth=0.8, marker="")
-ax.set(yticks=range(7), yticklabels=[t.replace("_", " ") for t in reversed(table)], xlim=(0, 1), xlabel="pass rate, 95 % interval")
-show(fig, alt="Pass rate of the base by task with intervals: " + ", ".join(f"{t} {m:.2f}" for t, (m, _, _) in table.items()) + ".")
+ax.set(
+    yticks=range(7),
+    yticklabels=[t.replace("_", " ") for t in reversed(table)],
+    xlim=(0, 1),
+    xlabel="pass rate, 95 % interval",
+)
+show(
+    fig,
+    alt="Pass rate of the base by task with intervals: "
+    + ", ".join(f"{t} {m:.2f}" for t, (m, _, _) in table.items())
+    + ".",
+)
 
 # %% [markdown]
-# The *profile* is that of the real thing: a single object is easy, two objects with a colour each are hard. The **overall** score
-# is the plain mean of the six task means, however many prompts each task has.
+# The *profile* is that of the real thing: a single object is easy, relations and two objects with a colour each are hard. The **overall**
+# score is the plain mean of the six task means, however many prompts each task has.
 #
-# Look at the bars. With 120 pictures behind each point they are wide. Where do they come from?
+# Compare *position* with the accident of section 3: the base stays below it. Before a relation can be right, both objects must be there, and
+# often one is not.
+#
+# Now look at the bars. With 120 pictures behind each point they are wide. Where does that come from?
 #
 # ## 5 What is one observation?
 #
 # You have 720 verdicts. If each were a new coin toss, a task of 120 pictures would be known quite well. But eight of them share a prompt.
 # Sort the table and look.
 
+
 # %%
 def by_rate(block):
     return np.concatenate([part[np.argsort(-part.sum(1), kind="stable")] for part in np.split(block, 6)])
 
+
 rng = np.random.default_rng(1)
-alike = np.concatenate([rng.random((PER, N)) < part.mean() for part in np.split(passed, 6)])  # every prompt its task's mean
+alike = np.concatenate(
+    [rng.random((PER, N)) < part.mean() for part in np.split(passed, 6)]
+)  # every prompt its task's mean
 fig, axes = plt.subplots(1, 2, layout="constrained", figsize=(6.4, 5.2), sharey=True)
-for ax, block, title in zip(axes, (passed, alike), ("measured", "if all prompts of a task were alike"), strict=True):
+for ax, block, title in zip(
+    axes, (passed, alike), ("measured", "if all prompts of a task were alike"), strict=True
+):
     ax.imshow(by_rate(block), aspect="auto", vmin=0, vmax=1)
     ax.hlines(np.arange(PER, 6 * PER, PER) - 0.5, -0.5, N - 0.5, color="white", linewidth=2.5)
     ax.set(title=title, xlabel="picture of the prompt", xticks=range(N), xticklabels=range(1, N + 1))
     ax.grid(False)
 axes[0].set(yticks=np.arange(PER // 2, 6 * PER, PER), yticklabels=[t.replace("_", "\n") for t in TASKS])
-show(fig, alt="Each row is a prompt, each column one of its eight pictures, yellow is right. Measured rows are mostly all yellow "
-              "or all dark; simulated rows, where prompts are alike, are mixed everywhere.")
+pure = [int(np.isin(block.sum(1), (0, N)).sum()) for block in (passed, alike)]
+show(
+    fig,
+    alt=f"Each row is a prompt, each column one of its eight pictures, yellow is right. {pure[0]} of {len(prompts)} measured rows are of one "
+    f"colour, against {pure[1]} simulated rows; within colours and counting the measured rows fall apart into easy and hard.",
+)
 
 # %% [markdown]
-# On the left whole rows are bright and whole rows are dark. On the right, with the same mean for every task, every row is
-# mixed. So a prompt has its own **difficulty**, and its eight pictures mostly repeat one and the same piece of news.
+# On the left more rows are all bright or all dark. On the right, where every prompt has its task's mean, rows of one task look alike. So
+# a prompt has its own **difficulty**, and its eight pictures partly repeat the same piece of news.
 #
 # The **bootstrap** turns this into an interval. It asks: what else could I have measured? Draw as many prompts as you have
 # from your own prompts *with replacement*, compute the score, repeat 2,000 times, and take the middle 95 %. What you draw
@@ -229,14 +286,23 @@ show(fig, alt="Each row is a prompt, each column one of its eight pictures, yell
 # *prompts*, and it says what another set of prompts would give. The second is the question you nearly always have.
 
 # %%
-predict("03-wider", "The interval over prompts is how many times as wide as the one over single pictures?", low=1.0, high=4.0)
+predict(
+    "03-wider",
+    "The interval over prompts is how many times as wide as the one over single pictures?",
+    low=1.0,
+    high=4.0,
+)
 
 # %%
-as_pictures = [(task, [s]) for task, scores in rows for s in scores]  # pretend: 720 prompts with one picture each
+as_pictures = [
+    (task, [s]) for task, scores in rows for s in scores
+]  # pretend: 720 prompts with one picture each
 _, low_p, high_p = bootstrap_interval(as_pictures)
 overall, low, high = bootstrap_interval(rows)
 wider = (high - low) / (high_p - low_p)
-print(f"overall {overall:.3f};  over pictures {low_p:.3f} to {high_p:.3f};  over prompts {low:.3f} to {high:.3f}")
+print(
+    f"overall {overall:.3f};  over pictures {low_p:.3f} to {high_p:.3f};  over prompts {low:.3f} to {high:.3f}"
+)
 reveal("03-wider", round(wider, 2))
 
 # %% [markdown]
@@ -248,6 +314,7 @@ reveal("03-wider", round(wider, 2))
 #
 # `rows` is a list of `(task, scores)`. Resample prompts *within each task*, average the task means, return
 # `(overall, low, high)`. `np.percentile(draws, [2.5, 97.5])` gives the two ends.
+
 
 # %%
 def my_bootstrap_interval(rows):
@@ -272,13 +339,21 @@ check("bootstrap_interval", my_bootstrap_interval)
 # the part of the variance that eight tosses make by themselves is taken off.
 
 # %%
-predict("03-two-points", "Other network, equally good: in how many of 100 comparisons do they differ by 2 points or more?", low=0, high=100)
+predict(
+    "03-two-points",
+    "Other network, equally good: in how many of 100 comparisons do they differ by 2 points or more?",
+    low=0,
+    high=100,
+)
+
 
 # %%
 def difficulties(hits, n, rng, size):
     """Pass rates of `size` new prompts from a Beta fitted to prompts with `hits` of n right pictures."""
     rate = np.clip(hits.mean() / n, 0.02, 0.98)
-    spread = np.clip(hits.var(ddof=1) / n**2 - rate * (1 - rate) / n, 0.001, None) / (1 - 1 / n)  # tosses taken off
+    spread = np.clip(hits.var(ddof=1) / n**2 - rate * (1 - rate) / n, 0.001, None) / (
+        1 - 1 / n
+    )  # tosses taken off
     strength = max(rate * (1 - rate) / spread - 1, 0.3)
     return rng.beta(rate * strength, (1 - rate) * strength, size)
 
@@ -293,9 +368,13 @@ def two_scores(same_network, rng, repeats=3000):
         totals += [rng.binomial(4, r).mean(1) / 4 / 6 for r in (p, q)]
     return totals
 
+
 # %%
 rng = np.random.default_rng(2)
-gaps = {"other dice": np.subtract(*two_scores(True, rng)), "other network": np.subtract(*two_scores(False, rng))}
+gaps = {
+    "other dice": np.subtract(*two_scores(True, rng)),
+    "other network": np.subtract(*two_scores(False, rng)),
+}
 beyond = {name: np.mean(np.abs(gap) >= 0.02) for name, gap in gaps.items()}
 fig, axes = plt.subplots(2, 1, layout="constrained", figsize=(6.4, 3.6), sharex=True)
 for ax, (name, gap), color in zip(axes, gaps.items(), ("C0", "C1"), strict=True):
@@ -304,12 +383,16 @@ for ax, (name, gap), color in zip(axes, gaps.items(), ("C0", "C1"), strict=True)
         bar.set_alpha(0.9 if left >= 2 or left < -2 else 0.25)
     ax.set(yticks=[], title=f"{name}: {beyond[name]:.0%} differ by two points or more")
 axes[1].set_xlabel("difference of two overall scores, points; equally good systems, 553 prompts x 4 pictures")
-show(fig, alt=f"Differences of equally good systems: with other dice alone {beyond['other dice']:.0%} reach two points, with another "
-              f"network of the same quality {beyond['other network']:.0%}.")
+show(
+    fig,
+    alt=f"Differences of equally good systems: with other dice alone {beyond['other dice']:.0%} reach two points, with another "
+    f"network of the same quality {beyond['other network']:.0%}.",
+)
 reveal("03-two-points", round(100 * beyond["other network"]))
 
 # %% [markdown]
-# Same weights, same prompts, other dice: two points are rare. Another network that is *exactly as good*: they are common. The paper
+# With other dice alone, two points come up now and then. With another network that is *exactly as good* they come up clearly more
+# often, and in either direction. The paper
 # compares tuned networks, one training each, so part of the second kind of noise is in its tables, and no number of
 # pictures can remove it. This is why the course compares systems on the *same* prompts with a paired interval, and why
 # trainings are repeated with several seeds.
@@ -333,24 +416,35 @@ from cotlib.judging.stats import coverage
 ks = np.arange(1, N + 1)
 measured = [bootstrap_interval([(task, [coverage(sum(s), N, int(k))]) for task, s in rows]) for k in ks]
 formula = 1 - (1 - overall) ** ks
-by_task = np.mean([1 - (1 - table[task][0]) ** ks for task in TASKS], axis=0)
+one_a_task = np.mean([1 - (1 - table[task][0]) ** ks for task in TASKS], axis=0)
 mean, low, high = np.array(measured).T
 reveal("03-coverage", round(mean[-1], 2))
 fig, (left, right) = plt.subplots(1, 2, layout="constrained", figsize=(9.2, 3.2))
 left.fill_between(ks, low, high, alpha=0.18)
 left.plot(ks, mean, label="measured, prompt by prompt")
 left.plot(ks, formula, linestyle="--", label="formula, one mean for all")
-left.plot(ks, by_task, linestyle=":", label="formula, one mean a task")
+left.plot(ks, one_a_task, linestyle=":", label="formula, one mean a task")
 left.set(xlabel="pictures k", ylabel="coverage", ylim=(0, 1.03), title="Promised and measured")
 left.legend(loc="lower right")
 counts = np.bincount(passed.sum(1), minlength=N + 1) / len(prompts)
 tosses = [comb(N, j) * overall**j * (1 - overall) ** (N - j) for j in range(N + 1)]
 right.bar(np.arange(N + 1) - 0.2, counts, 0.4, label="measured")
-right.bar(np.arange(N + 1) + 0.2, tosses, 0.4, label="if all prompts were alike", hatch="//", edgecolor="white")
-right.set(xlabel="right pictures of 8", ylabel="share of prompts", xticks=range(N + 1), title="Why: prompts differ")
+right.bar(
+    np.arange(N + 1) + 0.2, tosses, 0.4, label="if all prompts were alike", hatch="//", edgecolor="white"
+)
+right.set(
+    ylim=(0, 1.3 * max(tosses)),
+    xlabel="right pictures of 8",
+    ylabel="share of prompts",
+    xticks=range(N + 1),
+    title="Why: prompts differ",
+)
 right.legend()
-show(fig, alt=f"Left: measured coverage at 8 pictures is {mean[-1]:.2f}, the formula with one mean promises {formula[-1]:.2f}. Right: "
-              "many prompts have none or all of their eight pictures right; if prompts were alike, most would have about half.")
+show(
+    fig,
+    alt=f"Left: measured coverage at 8 pictures is {mean[-1]:.2f}, the formula with one mean promises {formula[-1]:.2f}. Right: "
+    "many prompts have none or all of their eight pictures right; if prompts were alike, most would have about half.",
+)
 
 # %% [markdown]
 # The formula is right for *one* prompt and its $p$. It is wrong for a *mean* $p$, and always in the same direction. The curve $1-(1-p)^k$ bends:
@@ -365,6 +459,7 @@ show(fig, alt=f"Left: measured coverage at 8 pictures is {mean[-1]:.2f}, the for
 # over *all* ways to pick $k$ of $n$. If $c$ of $n$ are right, all $k$ are wrong in $\binom{n-c}{k}$ of $\binom{n}{k}$ ways.
 #
 # ### Exercise: coverage without waste · difficulty 2 of 5 · 5 minutes
+
 
 # %%
 def my_coverage(correct, n, k):
@@ -390,19 +485,24 @@ import json
 from cotlib.assets import data_dir
 from cotlib.lab.judging_figures import verdict_matrices
 
-confusion = json.loads((data_dir() / "results" / "judge_confusion.json").read_text(encoding="utf-8"))["judges"]
+confusion = json.loads((data_dir() / "results" / "judge_confusion.json").read_text(encoding="utf-8"))[
+    "judges"
+]
 tables, agreement = {}, {}
 for name, kinds in confusion.items():
     for kind, result in kinds.items():
-        total = {k: sum(t[k] for t in result["agreement"]["tasks"].values()) for k in ("right", "wrong", "refused", "accepted")}
-        tables[f"{name}, {kind}"] = [[total["right"] - total["refused"], total["refused"]],
-                                     [total["accepted"], total["wrong"] - total["accepted"]]]
+        by_task = result["agreement"]["tasks"].values()
+        total = {k: sum(t[k] for t in by_task) for k in ("right", "wrong", "refused", "accepted")}
+        tables[f"{name}, {kind}"] = [
+            [total["right"] - total["refused"], total["refused"]],
+            [total["accepted"], total["wrong"] - total["accepted"]],
+        ]
         agreement[name, kind] = result["agreement"]["overall"]
-        mixed = [f"{true} for {got}, {n}x" for part in ("classes", "colors") for true, row in result[part].items()
-                 for got, n in row.items() if got != true]
-        print(f"{name:9} {kind:16} agrees in {agreement[name, kind]:.2%} of verdicts; taken for another: {', '.join(mixed) or 'nothing'}")
-show(verdict_matrices(tables, "in truth", "judge says"),
-     alt="Four tables of truth against verdict: both judges, on drawings and on reconstructions, have nearly all verdicts on the diagonal.")
+        print(f"{name:9} {kind:16} agrees with the truth in {agreement[name, kind]:.2%} of verdicts")
+show(
+    verdict_matrices(tables, "in truth", "judge says"),
+    alt="Four tables of truth against verdict: both judges, on drawings and on reconstructions, have nearly all verdicts on the diagonal.",
+)
 
 # %% [markdown]
 # On drawings and reconstructions both judges are nearly perfect. But that is not what they are for. They judge what the *generator* makes,
@@ -413,17 +513,28 @@ show(verdict_matrices(tables, "in truth", "judge says"),
 second = np.array([v.correct for v in template(asked, images)]).reshape(-1, N)
 agree = float((second == passed).mean())
 pairs = [[int(((passed == d) & (second == t)).sum()) for t in (True, False)] for d in (True, False)]
-print(f"the two judges agree on {agree:.1%} of {passed.size} generated pictures;  pass rates {passed.mean():.3f} and {second.mean():.3f}")
-show(verdict_matrices({"the base's own pictures": pairs}, "detector says", "template says"),
-     alt=f"Detector against template on {passed.size} generated pictures: {pairs[0][1] + pairs[1][0]} verdicts differ.")
+print(
+    f"the two judges agree on {agree:.1%} of {passed.size} generated pictures;  pass rates {passed.mean():.3f} and {second.mean():.3f}"
+)
+show(
+    verdict_matrices({"the base's own pictures": pairs}, "detector says", "template says"),
+    alt=f"Detector against template on {passed.size} generated pictures: {pairs[0][1] + pairs[1][0]} verdicts differ.",
+)
 
 # %%
 split = np.argwhere((second != passed).ravel()).ravel()
 shown = split[:: max(1, len(split) // 4)][:4]
-says = [f"detector: {'right' if passed.flat[i] else 'wrong'}, template: {'right' if second.flat[i] else 'wrong'}" for i in shown]
+says = [
+    f"detector: {'right' if passed.flat[i] else 'wrong'}, template: {'right' if second.flat[i] else 'wrong'}"
+    for i in shown
+]
 if len(shown):
-    show(detection_grid(images[shown], [seen[i] for i in shown], titles=[asked[i]["prompt"] for i in shown], notes=says),
-         alt="Generated pictures on which the two judges differ, with the detector's boxes; most hold something malformed.")
+    show(
+        detection_grid(
+            images[shown], [seen[i] for i in shown], titles=[asked[i]["prompt"] for i in shown], notes=says
+        ),
+        alt="Generated pictures on which the two judges differ, with the detector's boxes; most hold something malformed.",
+    )
 
 # %% [markdown]
 # Look at these: would you have called them right? There is no answer book. This is the honest limit of automatic judging, here and in GenEval,
@@ -435,12 +546,21 @@ if len(shown):
 # that it accepts. Think of a prompt that the generator can *never* do.
 
 # %%
-predict("03-flaw", "For such prompts, what percentage does the judge report as solved with 20 candidates?", low=0, high=100, unit="%")
+predict(
+    "03-flaw",
+    "For such prompts, what percentage does the judge report as solved with 20 candidates?",
+    low=0,
+    high=100,
+    unit="%",
+)
 
 # %%
 rng = np.random.default_rng(4)
-p = np.stack([difficulties(passed[[m["tag"] == task for m in prompts]].sum(1), N, rng, 4000) for task in TASKS])  # [6, 4000]
+p = np.stack(
+    [difficulties(passed[[m["tag"] == task for m in prompts]].sum(1), N, rng, 4000) for task in TASKS]
+)  # [6, 4000]
 candidates = np.arange(1, 41)
+
 
 def judged_and_true(flaw):
     """What a judge with this false-positive rate reports for best of N, and how many of its picks are really right."""
@@ -448,19 +568,30 @@ def judged_and_true(flaw):
     solved = 1 - (1 - accepted) ** candidates
     return solved.mean((0, 1)), (solved * p[..., None] / np.maximum(accepted, 1e-12)).mean((0, 1))
 
+
 reveal("03-flaw", round(100 * (1 - 0.98**20)))
 fig, ax = plt.subplots(layout="constrained", figsize=(6.4, 3.4))
 ax.plot(candidates, judged_and_true(0.0)[0], color="C6", marker="", label="judge without fault")
 for flaw, color in ((0.02, "C0"), (0.10, "C1")):
     judged, true = judged_and_true(flaw)
-    ax.plot(candidates, judged, color=color, marker="", linestyle="--", label=f"{flaw:.0%} false positives: what it reports")
+    ax.plot(
+        candidates,
+        judged,
+        color=color,
+        marker="",
+        linestyle="--",
+        label=f"{flaw:.0%} false positives: what it reports",
+    )
     ax.plot(candidates, true, color=color, marker="", label=f"{flaw:.0%} false positives: what is right")
 ax.set(xlabel="candidates N", ylabel="prompts solved", xlim=(1, 40), ylim=(0.3, 1.02))
 ax.legend(loc="lower right", fontsize=8.5)
 judged, true = judged_and_true(0.02)
 inflation = float(judged[19] - true[19])
-show(fig, alt=f"With 2 % false positives the judge reports {judged[19]:.2f} at 20 candidates while {true[19]:.2f} are right; with 10 % the two "
-              "lines part further, and more candidates widen the gap.")
+show(
+    fig,
+    alt=f"With 2 % false positives the judge reports {judged[19]:.2f} at 20 candidates while {true[19]:.2f} are right; with 10 % the two "
+    "lines part further, and more candidates widen the gap.",
+)
 
 # %% [markdown]
 # With $p$ the prompt's pass rate and $f$ the share of wrong pictures that the judge accepts, a picture is accepted with probability $q = p + (1-p)f$; at least
@@ -474,13 +605,15 @@ show(fig, alt=f"With 2 % false positives the judge reports {judged[19]:.2f} at 2
 # %%
 first = passed.argmax(1)  # the first picture the detector accepts; picture 0 where there is none
 picks = second[np.arange(len(prompts)), first]
-reported, checked = (np.mean([v[[m["tag"] == task for m in prompts]].mean() for task in TASKS]) for v in (passed.any(1), picks))
+reported, checked = (
+    np.mean([v[[m["tag"] == task for m in prompts]].mean() for task in TASKS]) for v in (passed.any(1), picks)
+)
 print(f"best of 8, chosen by the detector: it reports {reported:.3f}; the template judge finds {checked:.3f}")
 
 # %% [markdown]
 # ## 8 Why the base is wrong in just this way
 #
-# You have seen the base miss what it can draw perfectly well. That is by design. Published generators learn from captions off the
+# You have seen the base miss, again and again, what it draws well at other times. Part of that is by design. Published generators learn from captions off the
 # web, and those are careless: a colour left out, a number wrong, a name mistaken. So the base was trained in two stages: first on true
 # captions, then on careless ones. `corrupt` makes them. Each fact of a caption is wrong with a fixed
 # probability, and always in the same direction: an object is taken for its partner, a colour for its partner, a count is off by one,
@@ -493,23 +626,39 @@ card = json.loads((data_dir() / "generator-base" / "card.json").read_text(encodi
 noise = Carelessness(**card["metrics"]["noise"])
 print("wrong in the base's captions:", noise)
 rng = np.random.default_rng(5)
-texts = ["a photo of a red dog", "a photo of three birds", "a photo of a cup left of a clock", "a photo of a blue car and a pink chair"]
+texts = [
+    "a photo of a red dog",
+    "a photo of three birds",
+    "a photo of a cup left of a clock",
+    "a photo of a blue car and a pink chair",
+]
 captions = [parse_prompt(text) for text in texts for _ in range(3)]
 truths = [corrupt(rng, m, noise) for m in captions]
 same = [prompt_text(t) == m["prompt"] for t, m in zip(truths, captions, strict=True)]
-show_images(render_batch([sample_scene(rng, t) for t in truths]), [m["prompt"].removeprefix("a photo of ") for m in captions], marks=same,
-            columns=6, alt=f"Twelve training pictures with their careless captions; only {sum(same)} captions say what is in the picture.")
+show_images(
+    render_batch([sample_scene(rng, t) for t in truths]),
+    [m["prompt"].removeprefix("a photo of ") for m in captions],
+    marks=same,
+    columns=6,
+    alt=f"Twelve training pictures with their careless captions; only {sum(same)} captions say what is in the picture.",
+)
 
 # %% [markdown]
-# A network trained on these can only learn *how often* a word means what it says. And the prediction from that can be tested: when the base paints the wrong colour, which one is it?
+# A network trained on these can only learn *how often* a word means what it says. That can be tested: when the base paints the
+# wrong colour, which one is it?
 
 # %%
-predict("03-colour", 'The prompt says red and the base paints another colour. Which?',
-        choices=["orange, red's partner", "any of the other seven, about equally", "black, the safest"])
+predict(
+    "03-colour",
+    "The prompt says red and the base paints another colour. Which?",
+    choices=["orange, red's partner", "any of the other seven, about equally", "black, the safest"],
+)
+
 
 # %%
 def partner(names, name):
     return names[names.index(name) ^ 1]
+
 
 def sort_of_mistake(metadata, detections):
     """("class" | "colour" | "count" | "relation", "as asked" | "partner" | "other") of one picture, or None."""
@@ -525,9 +674,13 @@ def sort_of_mistake(metadata, detections):
         off = abs(sum(d.cls == first["class"] and d.score > 0.9 for d in detections) - first["count"])
         return ("count", ("as asked", "partner", "other")[min(off, 2)]) if first["class"] in best else None
     if metadata["tag"] == "position" and {first["class"], last["class"]} <= set(best):
-        got, wanted = relative_position(best[last["class"]].box, best[first["class"]].box), last["position"][0]
+        got, wanted = (
+            relative_position(best[last["class"]].box, best[first["class"]].box),
+            last["position"][0],
+        )
         return "relation", "as asked" if wanted in got else "partner" if OPPOSITE[wanted] in got else "other"
     return None
+
 
 # %%
 kinds = [sort_of_mistake(m, s) for m, s in zip(asked, seen, strict=True)]
@@ -538,31 +691,61 @@ for height, (fact, wrong) in enumerate(facts.items()):
     answers, left = [kind for name, kind in filter(None, kinds) if name == fact], 0.0
     for kind, color, hatch in (("as asked", "C2", ""), ("partner", "C1", "//"), ("other", "C6", "")):
         shares[fact, kind] = answers.count(kind) / len(answers)
-        ax.barh(height, shares[fact, kind], left=left, color=color, hatch=hatch, edgecolor="white", label=kind if height == 0 else None)
+        ax.barh(
+            height,
+            shares[fact, kind],
+            left=left,
+            color=color,
+            hatch=hatch,
+            edgecolor="white",
+            label=kind if height == 0 else None,
+        )
         left += shares[fact, kind]
-    ax.plot(1 - wrong, height, marker="D", color="white", markeredgecolor="C6", linestyle="", label="right captions" if height == 0 else None)
-ax.set(yticks=range(4), yticklabels=["relation\n(mirrored)", "count\n(off by one)", "colour\n(partner)", "class\n(partner)"],
-       xlim=(0, 1), xlabel="share of pictures")
+    ax.plot(
+        1 - wrong,
+        height,
+        marker="D",
+        color="white",
+        markeredgecolor="C6",
+        linestyle="",
+        label="right captions" if height == 0 else None,
+    )
+ax.set(
+    yticks=range(4),
+    yticklabels=["relation\n(mirrored)", "count\n(off by one)", "colour\n(partner)", "class\n(partner)"],
+    xlim=(0, 1),
+    xlabel="share of pictures",
+)
 ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
-paired = sum(shares[f, "partner"] for f in facts) / sum(1 - shares[f, "as asked"] for f in facts)
-partner_color = shares["colour", "partner"] > shares["colour", "other"]
-show(fig, alt="For class, colour, count and relation most mistakes are the very ones that the careless captions made: the partner, one more "
-              "or less, the mirrored relation. Diamonds mark how many captions were right.")
-reveal("03-colour", "orange, red's partner" if partner_color else "any of the other seven, about equally")
+wrong_colors = [kind for name, kind in filter(None, kinds) if name == "colour" and kind != "as asked"]
+paired = wrong_colors.count("partner"), len(wrong_colors)
+show(
+    fig,
+    alt="Class and colour are right more often than in the captions (diamonds), and most wrong colours are the partner. Counts and relations are "
+    "right less often than in the captions, with mirrored and other mistakes side by side.",
+)
+reveal(
+    "03-colour",
+    "orange, red's partner" if 2 * paired[0] > paired[1] else "any of the other seven, about equally",
+)
 
 # %% [markdown]
-# The base's mistakes are mostly those of its captions. It is not clumsy; it was told wrong. Compare the green bars with the
-# diamonds, too: where captions were clearly more often right than wrong, the base is right more often than they were. Guidance and the
-# choice of sure tokens favour the commoner answer.
+# Read it in two halves.
 #
-# This is what makes the rest of the course possible. What is *diluted* can be brought forward, by choosing (04 to 07) or by preference
-# (08). What a generator has never learned, no verifier can choose.
+# - **Class and colour.** The green bar goes beyond the diamond: the base is right more often than its captions were, since guidance and the choice of
+#   sure tokens favour the commoner answer. A wrong colour is mostly the partner: the caption noise, and little else. This knowledge is *diluted*.
+# - **Count and relation.** The green bar ends before the diamond, and mistakes are of all sorts. Noise explains only a part. And compare the relation with
+#   section 3: with both objects there, it is about as often right as by accident. This knowledge is *missing*, or nearly.
+#
+# The difference matters for all that follows. What is diluted can be brought forward, by choosing (04 to 07) or by preference (08). What is missing
+# cannot be preferred. It can still be *chosen*: an accident that comes three times in ten is there when you draw twenty, if the verifier
+# can tell.
 #
 # ## What you take along
 #
 # - A score belongs to a set of rules. Extra objects are free; a random place is left of another more often than one time in four.
 # - One prompt is one observation. Resample prompts, compare on the same prompts, and do not believe two points from single runs.
-# - Coverage is the ceiling of every choice; a mean pass rate overstates it.
+# - Coverage is the ceiling of every choice; a mean pass rate overstates it by far.
 # - A scorer that is searched will be found out. Keep one judge that does not choose.
 
 # %%
@@ -571,15 +754,41 @@ score("03")
 # %%
 # NBVAL_CHECK_OUTPUT
 overall, low_o, high_o = table["overall"]
-claims([
-    Claim("the base is right about half the time: at least", overall, low_o, high_o, 0.40),
-    Claim("... and at most", overall, low_o, high_o, 0.70, "<="),
-    Claim("by accident a thing is left of another at least this often", accident, threshold=0.27),
-    Claim("an interval over prompts is wider than one over pictures, times", wider, threshold=1.2),
-    Claim("equally good networks differ by two points or more this often", beyond["other network"], threshold=0.10),
-    Claim("the formula with a mean pass rate promises too much, by", promised - mean[-1], promised - high[-1], promised - low[-1], 0.03),
-    Claim("the detector agrees with the truth on reconstructions", agreement["detector", "reconstructions"], threshold=0.99),
-    Claim("two judges without common weights agree on generated pictures", agree, threshold=0.9),
-    Claim("a judge with 2 % false positives overstates best of 20, by", inflation, threshold=0.005),
-    Claim("of the base's mistakes this share is of the kind its captions had", paired, threshold=0.6),
-])
+claims(
+    [
+        Claim("the base is right about half the time: at least", overall, low_o, high_o, 0.40),
+        Claim("... and at most", overall, low_o, high_o, 0.70, "<="),
+        Claim("by accident a thing is left of another at least this often", accident, threshold=0.27),
+        Claim("an interval over prompts is wider than one over pictures, times", wider, threshold=1.05),
+        Claim(
+            "equally good networks differ by two points or more this often",
+            beyond["other network"],
+            threshold=0.10,
+        ),
+        Claim(
+            "the formula with a mean pass rate promises too much, by",
+            promised - mean[-1],
+            promised - high[-1],
+            promised - low[-1],
+            0.03,
+        ),
+        Claim(
+            "the detector agrees with the truth on reconstructions",
+            agreement["detector", "reconstructions"],
+            threshold=0.99,
+        ),
+        Claim("two judges without common weights agree on generated pictures", agree, threshold=0.9),
+        Claim("a judge with 2 % false positives overstates best of 20, by", inflation, threshold=0.02),
+        Claim(
+            "of the wrong colours this share is the partner, as in the captions",
+            paired[0] / paired[1],
+            *wilson(*paired),
+            0.5,
+        ),
+        Claim(
+            "the class is right more often than in the captions, by",
+            shares["class", "as asked"] - (1 - noise.cls),
+            threshold=0.05,
+        ),
+    ]
+)
