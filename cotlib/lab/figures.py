@@ -106,9 +106,22 @@ def compact_png(fig, limit: int = MAX_BYTES) -> tuple[bytes, int]:
 
 
 def palette_png(picture, colors: int = 256) -> bytes:
-    """PIL picture -> PNG bytes with a palette of at most `colors` colours (exact when the picture has no more)."""
+    """PIL picture -> PNG bytes with a palette of at most `colors` colours (exact when the picture has no more).
+
+    The palette is an octree's, plus pure white: the usual median cut spends it on the many near-whites of paper and turns a
+    small blue thing green.
+    """
+    from PIL import Image
+
+    if picture.getcolors(colors):
+        reduced = picture.quantize(colors, dither=0)
+    else:
+        tree = picture.quantize(colors - 1, method=Image.Quantize.FASTOCTREE, dither=0)
+        palette = Image.new("P", (1, 1))
+        palette.putpalette(tree.getpalette()[: 3 * (colors - 1)] + [255, 255, 255])
+        reduced = picture.quantize(palette=palette, dither=0)
     buffer = io.BytesIO()
-    picture.quantize(colors, dither=0).save(buffer, format="PNG", optimize=True)
+    reduced.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
