@@ -921,8 +921,9 @@ show_images(
 
 # %% [markdown]
 # Empty paper has become a patchwork. Every thing casts a shadow of codes on the paper around it: the encoder writes down what stands *next
-# door*, because nothing in the loss forbids it and the decoder can use it. Even the border of the picture leaves stripes: there the convolutions see zeros instead of neighbours. Reconstruction does not
-# mind any of this. Generation pays for it.
+# door*, because nothing in the loss forbids it and the decoder can use it. Even the border of the picture
+# leaves stripes: there the convolutions see zeros instead of neighbours. Reconstruction does not mind any of this. Generation
+# pays for it.
 #
 # The same leak spoils the things. Put a bus next to each of the 160 things, without touching its pixels. Which share of its nine codes stays
 # as it was?
