@@ -101,7 +101,7 @@ def test_wrong_input_is_refused(judge):
 def test_the_judges_speak_plainly(judge):
     scene = Scene((Thing("dog", "blue", 40, 16), Thing("cat", "red", 0, 16)))
     said = {
-        "a photo of a red dog": "Asked for the color red; the dog is blue.",
+        "a photo of a red dog": "Asked for the colour red; the dog is blue.",
         "a photo of a dog left of a cat": "Asked for the dog left of the cat; it is right of the cat.",
         "a photo of two cats": "Asked for 2 cats; found 1.",
     }

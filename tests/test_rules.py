@@ -127,7 +127,7 @@ def test_reasons_name_what_is_wrong():
     said = {
         "single_object": "Asked for a cat; found none.",
         "counting": "Asked for fewer than 3 cats; found 3.",
-        "colors": "Asked for the color red; the dog is blue.",
+        "colors": "Asked for the colour red; the dog is blue.",
         "position": "Asked for the cat right of the dog; it is left of the dog.",
     }
     pictures = {"single_object": [dog], "counting": [cat] * 3, "colors": [dog], "position": [dog, cat]}
