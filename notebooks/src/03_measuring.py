@@ -269,16 +269,20 @@ for ax, block, title in zip(
     ax.set(title=title, xlabel="picture of the prompt", xticks=range(N), xticklabels=range(1, N + 1))
     ax.grid(False)
 axes[0].set(yticks=np.arange(PER // 2, 6 * PER, PER), yticklabels=[t.replace("_", "\n") for t in TASKS])
-pure = [int(np.isin(block.sum(1), (0, N)).sum()) for block in (passed, alike)]
+spread = [np.mean([part.mean(1).std(ddof=1) for part in np.split(block, 6)]) for block in (passed, alike)]
+print(
+    f"spread of the prompts' pass rates within a task: measured {spread[0]:.2f}, by dice alone {spread[1]:.2f}"
+)
 show(
     fig,
-    alt=f"Each row is a prompt, each column one of its eight pictures, yellow is right. {pure[0]} of {len(prompts)} measured rows are of one "
-    f"colour, against {pure[1]} simulated rows; within colours and counting the measured rows fall apart into easy and hard.",
+    alt="Each row is a prompt, each column one of its eight pictures, yellow is right. In colors and counting the measured rows fall "
+    "apart into easy and hard prompts; simulated rows of one task look alike.",
 )
 
 # %% [markdown]
-# On the left more rows are all bright or all dark. On the right, where every prompt has its task's mean, rows of one task look alike. So
-# a prompt has its own **difficulty**, and its eight pictures partly repeat the same piece of news.
+# Look at *colors* and *counting*. On the left some prompts are right every time and some never; on the right, where every prompt has its
+# task's mean, the rows look alike. The printed spread (standard deviation) says the same for all tasks. So a prompt has its own
+# **difficulty**, and its eight pictures partly repeat the same piece of news.
 #
 # The **bootstrap** turns this into an interval. It asks: what else could I have measured? Draw as many prompts as you have
 # from your own prompts *with replacement*, compute the score, repeat 2,000 times, and take the middle 95 %. What you draw
@@ -760,6 +764,11 @@ claims(
         Claim("... and at most", overall, low_o, high_o, 0.70, "<="),
         Claim("by accident a thing is left of another at least this often", accident, threshold=0.27),
         Claim("an interval over prompts is wider than one over pictures, times", wider, threshold=1.05),
+        Claim(
+            "prompts of a task differ more than dice explain, spread over spread by dice",
+            spread[0] / spread[1],
+            threshold=1.05,
+        ),
         Claim(
             "equally good networks differ by two points or more this often",
             beyond["other network"],
