@@ -53,19 +53,17 @@ def test_the_shipped_figures_say_the_same():
         assert len(things) == len(CLASSES) and min(things) > 20
 
 
-def test_every_thing_is_found_with_a_tight_box_and_a_clear_score(judge, scenes, request):
-    if isinstance(judge, DetectorJudge):  # known: one box of the shipped detector is off by 2.3 pixels
-        request.applymarker(
-            pytest.mark.xfail(reason="the shipped detector's boxes are not all within 1.5 pixels")
-        )
+def test_every_thing_is_found_with_its_box_and_a_clear_score(judge, scenes):
+    """The template judge's boxes are exact; the shipped detector's worst side is .9 pixels off on average, 2.6 at most."""
+    errors = []
     for scene, found in zip(scenes, judge.detect(render_batch(scenes)), strict=True):
         assert sorted((d.cls, d.color) for d in found) == sorted((t.cls, t.color) for t in scene.things)
+        assert all(d.score > 0.9 for d in found)
         for thing in scene.things:
             truth = np.array(glyph_box(thing.cls, thing.x, thing.y))
-            assert (
-                min(np.abs(np.array(d.box) - truth).max() for d in found) < 3
-            )  # pixels, the worst of four sides
-        assert all(d.score > 0.9 for d in found)
+            errors.append(min(np.abs(np.array(d.box) - truth).max() for d in found))
+    worst, mean = (3.0, 1.0) if isinstance(judge, DetectorJudge) else (0.0, 0.0)
+    assert max(errors) <= worst and np.mean(errors) <= mean
 
 
 def test_paper_and_noise_hold_nothing(judge):
