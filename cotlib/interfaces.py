@@ -5,9 +5,13 @@ Models know no loops, loops know no models, strategies know neither world nor co
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
+
+# The questions a verifier answers: is the picture right (ORM); is this state a good one (PRM); can the picture be
+# judged yet, and can it still turn out right (PARM); what is wrong with it (PARM++).
+FINAL, STEP, CLARITY, POTENTIAL, REFLECT = "FINAL", "STEP", "CLARITY", "POTENTIAL", "REFLECT"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Step:
     masked: bool [B, N], tokens that will be drawn again. confidence: float [B, N], log-probability of each drawn
     code plus annealed Gumbel noise; infinite where the token was fixed before.
     paths: long [B], the path number of each row, so that rows stay traceable when some paths have stopped.
+    log_p: float [B, N], the plain log-probability of each code drawn in this step, 0 elsewhere.
     """
 
     index: int
@@ -43,16 +48,59 @@ class Step:
     masked: Tensor
     confidence: Tensor
     paths: Tensor
+    log_p: Tensor | None = None
 
 
 @dataclass
 class Path:
-    """One candidate of a search: its number, final codes, scores by question, and the step it stopped at, if any."""
+    """One candidate of a search: its number, codes, scores by question, and the step it stopped at, if any.
+
+    codes: long [N], final, or the full guess at the step it stopped. asked: the step of each score, from 0. kept:
+    steps after which all others were dropped in its favour (PRM). A stopped path that had to be drawn to its end
+    after all keeps its `stopped`.
+    """
 
     number: int
     codes: Tensor | None = None
     scores: dict[str, list[float]] = field(default_factory=dict)
     stopped: int | None = None
+    asked: dict[str, list[int]] = field(default_factory=dict)
+    kept: list[int] = field(default_factory=list)
+
+    def note(self, question: str, step: int, score: float) -> None:
+        """Writes down one score and the step it was given at."""
+        self.scores.setdefault(question, []).append(score)
+        self.asked.setdefault(question, []).append(step)
+
+
+class Row(NamedTuple):
+    """One row of a running batch: a path and the prompt it belongs to."""
+
+    prompt: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Reflection:
+    """What a verifier says about a picture: accepted or not, why not in words, and the faults in whatever form
+    verifier and correction agree on."""
+
+    accepted: bool
+    words: str = ""
+    faults: Any = ()
+
+
+@dataclass(frozen=True)
+class Round:
+    """One picture of PARM++: its codes [N], and what was said of it.
+
+    reflection: None when nobody was asked any more. spared: refused, but the second opinion found no fault, so it
+    was kept.
+    """
+
+    codes: Tensor
+    reflection: Reflection | None = None
+    spared: bool = False
 
 
 @dataclass
@@ -60,13 +108,16 @@ class Outcome:
     """Result of a strategy for a list of prompts: one chosen picture each, all paths, and the cost.
 
     images: float [prompts, 3, H, W] in 0..1; chosen: path number per prompt; paths: the paths of each prompt;
-    ledger: `cotlib.search.ledger.Ledger`.
+    ledger: `cotlib.search.ledger.Ledger`. ties: how many paths shared the best score, per prompt (1 is no tie).
+    rounds: the chosen picture and its corrections, per prompt (PARM++).
     """
 
     images: Tensor
     chosen: list[int]
     paths: list[list[Path]]
     ledger: Any
+    ties: list[int] = field(default_factory=list)
+    rounds: list[list[Round]] = field(default_factory=list)
 
 
 class ImageTokenModel(Protocol):
@@ -101,10 +152,20 @@ class Judge(Protocol):
 
 
 class Verifier(Protocol):
-    """A learned model that answers a question about a prompt and a picture; deterministic and batched."""
+    """A learned model that answers questions about a prompt and a picture; deterministic and batched."""
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """The questions it was made for. It may also have `ask_from`, the first step at which CLARITY is worth
+        asking, and `reflect` when REFLECT is among its questions."""
+        ...
 
     def ask(self, question: str, prompts: list[str], images: Tensor) -> Tensor:
         """P(yes) [B] for FINAL, STEP, CLARITY or POTENTIAL."""
+        ...
+
+    def reflect(self, prompts: list[str], images: Tensor) -> list[Reflection]:
+        """What is wrong with each picture, if anything."""
         ...
 
 
@@ -116,5 +177,5 @@ class Strategy(Protocol):
     ) -> Outcome: ...
 
 
-StepHook = Callable[[Step], Tensor | None]
-"""Called after each step; returns bool [B], which rows go on, or None for all of them."""
+StepHook = Callable[[Step, list[Row]], Tensor | None]
+"""Called after each step with the rows that took it; returns bool [B], which of them go on, or None for all."""

@@ -60,14 +60,14 @@ def masked_rounds(
             logits = logits.unflatten(0, (len(distinct), n))[owner].flatten(0, 1)
         else:
             logits = model.logits(prefix, codes, masked)
-        drawn, log_p = draw_codes(logits, uniforms[:, step, 0][masked])
+        drawn, drawn_log_p = draw_codes(logits, uniforms[:, step, 0][masked])
         guess = codes.masked_scatter(masked, drawn)
-        confidence = torch.full(codes.shape, float("inf"), device=codes.device).masked_scatter(masked, log_p)
-        confidence = confidence + scale * gumbel(uniforms[:, step, 1])
+        log_p = torch.zeros(codes.shape, device=codes.device).masked_scatter(masked, drawn_log_p)
+        confidence = log_p.masked_fill(~masked, float("inf")) + scale * gumbel(uniforms[:, step, 1])
         left = masked_count(step, steps, n, int(masked[0].sum()))
         masked = remask(confidence, ~masked, left)
         codes = guess.masked_fill(masked, model.mask_id)
-        go_on = yield Step(step, guess, masked, confidence, number)
+        go_on = yield Step(step, guess, masked, confidence, number, log_p)
         if go_on is not None and not bool(go_on.all()):
             prefix, uniforms, codes, masked = (
                 prefix.select(go_on),

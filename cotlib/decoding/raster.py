@@ -33,7 +33,9 @@ def raster_steps(
         logits = model.next_logits(cache, before, place)
         codes[:, place], confidence[:, place] = draw_codes(logits, uniforms[:, place], temperature)
         masked = torch.arange(n, device=codes.device).expand_as(codes) > place
-        go_on = yield Step(place, codes.clone(), masked, confidence.clone(), number)
+        log_p = torch.zeros_like(confidence)
+        log_p[:, place] = confidence[:, place]
+        go_on = yield Step(place, codes.clone(), masked, confidence.clone(), number, log_p)
         if go_on is not None and not bool(go_on.all()):
             codes, confidence, uniforms, number = (
                 codes[go_on],

@@ -2,22 +2,9 @@
 
 import torch
 
-from cotlib.decoding import run_steps
-from cotlib.interfaces import ImageTokenModel, Outcome, Path, Step
+from cotlib.interfaces import ImageTokenModel, Outcome
 from cotlib.search.ledger import Ledger
-
-
-def token_passes(model: ImageTokenModel, step: Step, prompts: int, guidance: float) -> int:
-    """Image tokens that one step sent through the network.
-
-    Masked rounds run all N tokens of every row, but the first round only once per distinct prompt; raster order
-    runs one token a row. Guidance doubles both.
-    """
-    branches = 2 if guidance else 1
-    if model.config.order == "raster":
-        return branches * len(step.codes)
-    rows = prompts if step.index == 0 else len(step.codes)
-    return branches * rows * step.codes.shape[1]
+from cotlib.search.paths import candidates, decode, run_paths, stack_codes
 
 
 def single(
@@ -29,23 +16,17 @@ def single(
     Every path's codes are in `paths`, so whoever wants all pictures can decode them.
     """
     ledger = Ledger() if ledger is None else ledger
-    strength = model.config.guidance if guidance is None else guidance
-    rows = [(prompt, path) for prompt in prompts for path in range(n)]
-    with ledger.timed():
-        loop = run_steps(
-            model, [p for p, _ in rows], [k for _, k in rows], seed, steps=steps, guidance=guidance
-        )
-        for step in loop:
-            ledger.generator_token_passes += token_passes(model, step, len(set(prompts)), strength)
-        codes = step.codes.unflatten(0, (len(prompts), n))
-        images = model.decode(codes[:, 0])
-        ledger.decodes += len(prompts)
-    paths = [[Path(k, codes[i, k]) for k in range(n)] for i in range(len(prompts))]
+    paths, rows = candidates(prompts, n)
+    run_paths(model, rows, seed, ledger, steps=steps, guidance=guidance)
+    images = decode(model, stack_codes(rows[::n]), ledger)
     return Outcome(images, [0] * len(prompts), paths, ledger)
 
 
 def decode_all(model: ImageTokenModel, outcome: Outcome, chunk: int = 64) -> torch.Tensor:
-    """Pictures of every path, float [prompts, n, 3, H, W], decoded `chunk` at a time and counted in the ledger."""
+    """Pictures of every path, float [prompts, n, 3, H, W], decoded `chunk` at a time and counted in the ledger.
+
+    A path that was stopped gives the picture it was stopped at.
+    """
     codes = torch.stack([p.codes for row in outcome.paths for p in row])
     images = torch.cat([model.decode(part) for part in codes.split(chunk)])
     outcome.ledger.decodes += len(codes)

@@ -1,0 +1,90 @@
+"""PRM, the process reward model: at every step branch, ask, and keep one.
+
+After arXiv 2501.13926, section 3.2 and figure 4; the authors released no code. Our reading: at each step n branches
+go out from the one kept state; a branch draws its own codes and its own choice of tokens to keep; every branch's
+full guess is shown to the verifier, the highest P(yes) stays (of equals the lowest number) and the others are
+dropped. In the last step the branches are finished pictures and one of them is the result.
+
+All branches of a step come from the same state, so the network runs once per prompt and step, not n times: the price
+of PRM is its verifier, asked n times at every step.
+"""
+
+from collections.abc import Generator
+
+import torch
+
+from cotlib.decoding.masked import remask
+from cotlib.decoding.noise import draw_codes, gumbel, path_uniforms
+from cotlib.decoding.schedule import check_steps, masked_count, temperatures
+from cotlib.interfaces import STEP, ImageTokenModel, Outcome, Step, Verifier
+from cotlib.search.ledger import Ledger
+from cotlib.search.paths import (
+    advance,
+    ask,
+    branches,
+    candidates,
+    decode,
+    need,
+    need_masked,
+    of_chosen,
+    pick_each,
+)
+
+
+def prm(
+    model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
+    steps: int | None = None, guidance: float | None = None, *,
+    verifier: Verifier | None = None, question: str = STEP,
+) -> Outcome:  # fmt: skip
+    """Keeps, at every step, the branch with the highest P(yes); path k of the outcome is branch k of every step.
+
+    question: STEP, or FINAL for a zero-shot verifier, which is asked of unfinished pictures what ORM asks of
+    finished ones. `Path.kept` lists the steps at which a branch was kept; `ties` are those of the last step.
+    Raises UserError when n < 1, the verifier lacks the question, or the order is raster.
+    """
+    need(verifier, question)
+    need_masked(model, "PRM")
+    ledger = Ledger() if ledger is None else ledger
+    paths, rows = candidates(prompts, n)
+    loop = branch_rounds(model, prompts, n, seed, steps, guidance)
+    chosen = None
+    while (step := advance(loop, chosen, ledger)) is not None:
+        tokens = step.codes.shape[1]
+        ledger.generator_token_passes += branches(model, guidance) * len(prompts) * tokens
+        images = decode(model, step.codes, ledger)
+        chosen, ties = pick_each(ask(verifier, question, rows, images, step.index, ledger), n)
+        for own, k in zip(paths, chosen, strict=True):
+            own[k].kept.append(step.index)
+        for row, codes in zip(rows, step.codes, strict=True):
+            row.path.codes = codes
+    return Outcome(of_chosen(images, chosen, n), chosen, paths, ledger, ties)
+
+
+def branch_rounds(
+    model: ImageTokenModel, prompts: list[str], n: int, seed: int, steps: int | None, guidance: float | None
+) -> Generator[Step, list[int], None]:
+    """Masked rounds in which every prompt has one state and n branches: yields a `Step` of all branches, all of the
+    first prompt first; send back the branch that each prompt goes on from.
+
+    Branch k draws in step s the random numbers of path k in step s, so if branch 0 is always kept the result is
+    path 0 of best-of-N.
+    """
+    size = model.grid[0] * model.grid[1]
+    steps = check_steps(model.config.steps if steps is None else steps, size)
+    texts, numbers = [p for p in prompts for _ in range(n)], list(range(n)) * len(prompts)
+    uniforms = path_uniforms(seed, texts, numbers, (steps, 2, size)).to(model.device)
+    prefix = model.prefix(prompts, guidance)
+    codes = torch.full((len(prompts), size), model.mask_id, device=model.device)
+    masked = torch.ones_like(codes, dtype=torch.bool)
+    for step, scale in enumerate(temperatures(steps)):
+        logits = model.logits(prefix, codes, masked).unflatten(0, (len(prompts), -1))  # [P, masked, V]
+        logits = logits.repeat_interleave(n, 0).flatten(0, 1)  # [P * n * masked, V]
+        unknown = masked.repeat_interleave(n, 0)  # [P * n, N]
+        drawn, drawn_log_p = draw_codes(logits, uniforms[:, step, 0][unknown])
+        guess = codes.repeat_interleave(n, 0).masked_scatter(unknown, drawn)
+        log_p = torch.zeros(guess.shape, device=guess.device).masked_scatter(unknown, drawn_log_p)
+        confidence = log_p.masked_fill(~unknown, float("inf")) + scale * gumbel(uniforms[:, step, 1])
+        left = remask(confidence, ~unknown, masked_count(step, steps, size, int(masked[0].sum())))
+        chosen = yield Step(step, guess, left, confidence, torch.tensor(numbers), log_p)
+        masked = of_chosen(left, chosen, n)
+        codes = of_chosen(guess, chosen, n).masked_fill(masked, model.mask_id)
