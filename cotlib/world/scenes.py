@@ -55,6 +55,9 @@ def apart(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return abs(a[0] - b[0]) >= CELL or abs(a[1] - b[1]) >= CELL
 
 
+_FREE = {spot: frozenset(s for s in SPOTS if apart(s, spot)) for spot in SPOTS}
+
+
 def related(a: Thing, b: Thing, relation: str) -> bool:
     """Whether `a` stands in `relation` to `b`, by GenEval's geometry with both boxes 24 pixels wide.
 
@@ -103,7 +106,7 @@ def sample_scene(rng: np.random.Generator, metadata: dict | None = None, most: i
             wanted = [(c["class"], c.get("color")) for c in metadata["include"] for _ in range(c["count"])]
         spots: list[tuple[int, int]] = []
         for _ in wanted:
-            free = [s for s in SPOTS if all(apart(s, t) for t in spots)]
+            free = [s for s in SPOTS if all(s in _FREE[t] for t in spots)]
             if not free:
                 break
             spots.append(free[rng.integers(len(free))])
