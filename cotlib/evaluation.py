@@ -6,15 +6,14 @@ on one prompt; results do not depend on it, because every path owns its randomne
 """
 
 import json
-import os
 import platform
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from cotlib.devices import on_all_cores
 from cotlib.errors import UserError
 from cotlib.judging.stats import bootstrap_interval, coverage, task_means
 from cotlib.search import STRATEGIES, Ledger, decode_all
@@ -65,15 +64,8 @@ def measure_prompt(model, judge, metadata: dict, plan: Plan) -> Row:
 
 
 def measure(model, judge, prompts: list[dict], plan: Plan, threads: int | None = None) -> Iterator[Row]:
-    """Yields a `Row` per prompt, in order, while `threads` prompts are worked on at once (default: one per core)."""
-    threads = min(threads or os.cpu_count() or 1, max(1, len(prompts)))
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // threads) if model.device.type == "cpu" else before)
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(lambda metadata: measure_prompt(model, judge, metadata, plan), prompts)
-    finally:
-        torch.set_num_threads(before)
+    """Yields a `Row` per prompt, in order; `threads` prompts are worked on at once (default: one per core)."""
+    return on_all_cores(lambda metadata: measure_prompt(model, judge, metadata, plan), prompts, threads)
 
 
 def summarise(rows: list[Row], plan: Plan) -> dict:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cotlib.decoding import run_steps
+from cotlib.devices import on_all_cores
 from cotlib.interfaces import ImageTokenModel, Judge
 from cotlib.world.prompts import sample_metadata
 
@@ -31,7 +32,7 @@ class Pairs:
 
 
 def draw_pairs(
-    model: ImageTokenModel, judge: Judge, prompts: int, each: int, seed: int, most: int = 4, chunk: int = 16
+    model: ImageTokenModel, judge: Judge, prompts: int, each: int, seed: int, most: int = 4
 ) -> Pairs:
     """Draws `each` pictures for `prompts` training prompts, judges them, and pairs right with wrong ones.
 
@@ -40,22 +41,21 @@ def draw_pairs(
     """
     rng = np.random.default_rng([seed, 1])
     metadatas = list({(m := sample_metadata(rng))["prompt"]: m for _ in range(prompts)}.values())
-    texts, chosen, rejected, right = [], [], [], 0
-    for start in range(0, len(metadatas), chunk):
-        part = [m for m in metadatas[start : start + chunk] for _ in range(each)]
-        for step in run_steps(
-            model, [m["prompt"] for m in part], list(range(each)) * (len(part) // each), seed
-        ):
+
+    def draw(metadata: dict) -> tuple[Tensor, Tensor]:
+        """(codes [each, N], right or wrong bool [each]) of one prompt."""
+        for step in run_steps(model, [metadata["prompt"]] * each, list(range(each)), seed):
             codes = step.codes
-        correct = torch.tensor([v.correct for v in judge(part, model.decode(codes))])
+        return codes, torch.tensor([v.correct for v in judge([metadata] * each, model.decode(codes))])
+
+    texts, chosen, rejected, right = [], [], [], 0
+    for metadata, (codes, correct) in zip(metadatas, on_all_cores(draw, metadatas), strict=True):
         right += int(correct.sum())
-        for row in range(0, len(part), each):
-            good = codes[row : row + each][correct[row : row + each]]
-            bad = codes[row : row + each][~correct[row : row + each]]
-            count = min(len(good), len(bad), most)
-            texts += [part[row]["prompt"]] * count
-            chosen.append(good[:count])
-            rejected.append(bad[:count])
+        good, bad = codes[correct], codes[~correct]
+        count = min(len(good), len(bad), most)
+        texts += [metadata["prompt"]] * count
+        chosen.append(good[:count])
+        rejected.append(bad[:count])
     counts = {"prompts": len(metadatas), "pictures": len(metadatas) * each, "right": right, "pairs": len(texts),
               "mixed_prompts": len(set(texts))}  # fmt: skip
     return Pairs(texts, torch.cat(chosen), torch.cat(rejected), counts)

@@ -190,14 +190,27 @@ class PictogramGenerator(nn.Module):
                 x = block.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
         return keys, values
 
-    def image(self, x: Tensor, keys: list[Tensor], values: list[Tensor], valid: Tensor | None) -> Tensor:
-        """Image inputs [B, N, D] over text keys and values to final hidden states [B, N, D]."""
+    def image(
+        self, x: Tensor, keys: list[Tensor], values: list[Tensor], valid: Tensor | None,
+        layers: list[Tensor] | None = None, rows: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Image inputs [B, N, D] over text keys and values to final hidden states [B, N, D].
+
+        layers: each layer's output is appended to it. rows: long [B, R], the only places whose final states are
+        wanted, in masked order; the last layer then runs for these alone and [B, R, D] is returned.
+        """
         mask = self._mask(x.shape[1], keys[0].shape[2], valid)
         for block, text_k, text_v in zip(self.blocks, keys, values, strict=True):
             q, k, v = block.project(x)
             k = torch.cat([text_k.expand(len(x), -1, -1, -1), k], dim=2)
             v = torch.cat([text_v.expand(len(x), -1, -1, -1), v], dim=2)
+            if rows is not None and block is self.blocks[-1]:
+                x = x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[2]))
+                q = q.gather(2, rows[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3]))
+                mask = None if mask is None else mask[:, :, : rows.shape[1]]  # alike for every query
             x = block.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+            if layers is not None:
+                layers.append(x)
         return self.norm(x)
 
     def _mask(self, n: int, t: int, valid: Tensor | None) -> Tensor | None:
@@ -235,18 +248,23 @@ class PictogramGenerator(nn.Module):
         return Prefix(keys, values, None if bool(valid.all()) else valid, guidance, *null)
 
     @torch.no_grad()
-    def hidden(self, prefix: Prefix, codes: Tensor) -> Tensor:
-        """Final hidden states [B, N, D] of the current codes (mask_id = not drawn), guidance already combined."""
+    def hidden(self, prefix: Prefix, codes: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Final hidden states [B, N, D] of the current codes (mask_id = not drawn), guidance already combined; `rows`
+        as in `image`."""
         x = self.inputs(codes)
-        h = self.image(x, prefix.keys, prefix.values, prefix.valid)
+        h = self.image(x, prefix.keys, prefix.values, prefix.valid, rows=rows)
         if prefix.guidance:
-            empty = self.image(x, prefix.null_keys, prefix.null_values, None)
+            empty = self.image(x, prefix.null_keys, prefix.null_values, None, rows=rows)
             h = (1 + prefix.guidance) * h - prefix.guidance * empty
         return h
 
     @torch.no_grad()
     def logits(self, prefix: Prefix, codes: Tensor, rows: Tensor) -> Tensor:
         """Logits [R, V] at the True places of `rows` (bool [B, N]), in row-major order."""
+        counts = rows.sum(1)
+        if self.config.order == "masked" and bool((counts == counts[0]).all()):
+            places = rows.nonzero()[:, 1].view(len(rows), -1)  # as many in each row, as masked rounds ask for
+            return self.head(self.hidden(prefix, codes, places).flatten(0, 1))
         return self.head(self.hidden(prefix, codes)[rows])
 
     def start_cache(self, prefix: Prefix, rows: int) -> Cache:
@@ -298,10 +316,13 @@ class PictogramGenerator(nn.Module):
 
     # ----- training --------------------------------------------------------------------------------------------------
 
-    def train_hidden(self, ids: Tensor, valid: Tensor, codes: Tensor) -> Tensor:
-        """Final hidden states [B, N, D] with gradients, from token ids [B, T], their validity and visible codes."""
+    def train_hidden(
+        self, ids: Tensor, valid: Tensor, codes: Tensor, layers: list[Tensor] | None = None
+    ) -> Tensor:
+        """Final hidden states [B, N, D] with gradients, from token ids [B, T], their validity and visible codes;
+        `layers` as in `image`."""
         keys, values = self.text(ids)
-        return self.image(self.inputs(codes), keys, values, valid)
+        return self.image(self.inputs(codes), keys, values, valid, layers)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, device: str = "cpu") -> "PictogramGenerator":

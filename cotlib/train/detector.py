@@ -157,7 +157,7 @@ def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = F
     results = measure({"detector": DetectorJudge(detector)}, tokenizer)["judges"]["detector"]
     metrics = {f"agreement_{kind}": numbers["agreement"]["overall"] for kind, numbers in results.items()}
     metrics["steps"] = steps
-    detector.save_pretrained(out, {"model": "detector", "command": "python -m cotlib train detector",
+    detector.save_pretrained(out, {"model": "detector", "command": "python -m cotlib train detector --out data/detector",
                                    "seed": seed, "minutes": recipe.minutes, "metrics": metrics})  # fmt: skip
     (Path(out) / "resume.pt").unlink(missing_ok=True)
     return metrics

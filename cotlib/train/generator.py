@@ -9,8 +9,10 @@
 Pictures are never drawn here: with a strictly local tokenizer a thing's nine codes do not depend on where it
 stands, so a scene's codes are pasted from a table of 20 x 8 things.
 
-Two more aids, both for learning speed only: background tokens count 0.4, and an auxiliary head (thrown away
-afterwards) names the class and colour of every hidden cell, which makes attention find the right word early.
+Three more aids, for learning speed only: background tokens count 0.4; an auxiliary head (thrown away afterwards)
+names the class and colour of every hidden cell, which makes attention find the right word early; and a second one,
+on the middle layer, names the mention of the prompt that a cell belongs to (none, first, second). Without that one
+"left of" is never learnt: relation, place and both names only mean something together (docs/LAB_BOOK.md).
 """
 
 from dataclasses import asdict, dataclass
@@ -46,11 +48,11 @@ class GeneratorRecipe:
     background: float = 0.4
     auxiliary: float = 0.5
     # Shares of the six tasks: prompts with two things are harder to bind, so they come more often.
-    task_weights: tuple[float, ...] = (0.06, 0.17, 0.17, 0.14, 0.22, 0.24)
+    task_weights: tuple[float, ...] = (0.06, 0.15, 0.17, 0.14, 0.24, 0.24)
 
 
 STAGES = {
-    "clean": GeneratorRecipe(minutes=32, noise=HONEST),
+    "clean": GeneratorRecipe(minutes=34, noise=HONEST),
     "base": GeneratorRecipe(minutes=6, noise=Carelessness(), adam_lr=1e-3, muon_lr=0.007),
     "raster": GeneratorRecipe(minutes=6, noise=Carelessness(), adam_lr=2e-3, muon_lr=0.014),
 }
@@ -66,26 +68,37 @@ class CodeTable:
         self.blocks = codes[:, 2 : 2 + SPAN, 2 : 2 + SPAN].copy()  # [classes * colours, 3, 3]
         self.paper = int(codes[0, 0, 0])
 
-    def paste(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        """(codes [64], cell labels [64]): label 0 is paper, else 1 + class * 8 + colour."""
-        codes, labels = np.full((8, 8), self.paper), np.zeros((8, 8), dtype=np.int64)
-        for thing in scene.things:
+    def paste(self, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(codes, cell labels, owners), each [64]: label 0 is paper, else 1 + class * 8 + colour; owner 0 is paper,
+        else 1 + the thing's index in the scene."""
+        codes, labels, owners = np.full((8, 8), self.paper), *np.zeros((2, 8, 8), dtype=np.int64)
+        for index, thing in enumerate(scene.things):
             kind = CLASSES.index(thing.cls) * len(COLORS) + COLORS.index(thing.color)
             place = np.s_[
                 thing.y // PITCH : thing.y // PITCH + SPAN, thing.x // PITCH : thing.x // PITCH + SPAN
             ]
-            codes[place], labels[place] = self.blocks[kind], 1 + kind
-        return codes.reshape(-1), labels.reshape(-1)
+            codes[place], labels[place], owners[place] = self.blocks[kind], 1 + kind, 1 + index
+        return codes.reshape(-1), labels.reshape(-1), owners.reshape(-1)
+
+
+def mentions(owners: np.ndarray, tag: str) -> np.ndarray:
+    """Owners of cells by the order in which the prompt mentions them: 0 paper, 1 first, 2 second mention."""
+    if tag == "counting":
+        return np.minimum(owners, 1)  # "three birds" is one mention
+    if tag == "position":
+        return np.where(owners > 0, 3 - owners, 0)  # GenEval's first clause is the target, the second name
+    return owners
 
 
 @dataclass
 class Batch:
-    """Token ids [B, T], their validity, codes [B, N] and cell labels [B, N]."""
+    """Token ids [B, T], their validity, and codes, cell labels and mentions [B, N]."""
 
     ids: Tensor
     valid: Tensor
     codes: Tensor
     labels: Tensor
+    mentions: Tensor
 
 
 def draw_batch(table: CodeTable, rng: np.random.Generator, recipe: GeneratorRecipe) -> Batch:
@@ -95,18 +108,20 @@ def draw_batch(table: CodeTable, rng: np.random.Generator, recipe: GeneratorReci
     pasted = []
     for row in range(recipe.batch):
         metadata = sample_metadata(rng, "train", str(rng.choice(TASKS, p=recipe.task_weights)))
-        pasted.append(table.paste(sample_scene(rng, corrupt(rng, metadata, recipe.noise))))
+        codes, labels, owners = table.paste(sample_scene(rng, corrupt(rng, metadata, recipe.noise)))
+        pasted.append((codes, labels, mentions(owners, metadata["tag"])))
         text = "" if rng.random() < recipe.dropped_text else metadata["prompt"]
         tokens = encode(text)
         ids[row, : len(tokens)], valid[row, : len(tokens)] = tokens, True
-    codes, labels = (torch.from_numpy(np.stack(part)) for part in zip(*pasted, strict=True))
-    return Batch(torch.from_numpy(ids), torch.from_numpy(valid), codes, labels)
+    drawn = (torch.from_numpy(np.stack(part)) for part in zip(*pasted, strict=True))
+    return Batch(torch.from_numpy(ids), torch.from_numpy(valid), *drawn)
 
 
-def masked_loss(
+def masked_states(
     model: PictogramGenerator, batch: Batch, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(hidden states, codes, labels) at the places to predict: a cosine-scheduled random mask, or all in raster order.
+    """(final hidden states [R, D], middle ones [R, D], rows bool [B, N]): rows are the places to predict, a
+    cosine-scheduled random mask, or all in raster order.
 
     The masked share is cos(pi u / 2) with u uniform, the distribution over a whole round of Show-o's schedule.
     """
@@ -118,8 +133,9 @@ def masked_loss(
         order = torch.rand(batch.codes.shape, generator=generator).argsort(1).argsort(1)
         rows = order < (share * batch.codes.shape[1]).ceil()
         visible = batch.codes.masked_fill(rows, model.mask_id)
-    hidden = model.train_hidden(batch.ids, batch.valid, visible)
-    return hidden[rows], batch.codes[rows], batch.labels[rows]
+    layers: list[Tensor] = []
+    hidden = model.train_hidden(batch.ids, batch.valid, visible, layers)
+    return hidden[rows], layers[len(layers) // 2 - 1][rows], rows
 
 
 def optimizers(model: PictogramGenerator, recipe: GeneratorRecipe) -> list[torch.optim.Optimizer]:
@@ -147,6 +163,7 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
     if start is not None:
         model.load_state_dict(PictogramGenerator.from_pretrained(start).state_dict())
     model.probe = nn.Linear(config.width, 1 + len(CLASSES) + 1 + len(COLORS))
+    model.mention_probe = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, 3))
     table = CodeTable(PictogramTokenizer.from_pretrained(data_dir() / "tokenizer"))
     chance = torch.Generator().manual_seed(seed * 1000 + rank())
     trainer = Trainer(model, optimizers(model, recipe), Budget(recipe.minutes, ema=0.998), out, chance)
@@ -155,26 +172,32 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
 
     def step(trainer: Trainer) -> Tensor:
         rng = np.random.default_rng([seed, rank(), trainer.steps])
-        hidden, codes, labels = masked_loss(model, draw_batch(table, rng, recipe), chance)
+        batch = draw_batch(table, rng, recipe)
+        hidden, middle, rows = masked_states(model, batch, chance)
+        codes, labels, owners = batch.codes[rows], batch.labels[rows], batch.mentions[rows]
         weight = torch.where(codes == table.paper, recipe.background, 1.0)
-        loss = F.cross_entropy(model.head(hidden), codes, reduction="none")
         classes, colors = model.probe(hidden).split([1 + len(CLASSES), 1 + len(COLORS)], dim=1)
         things, kind = labels > 0, labels - 1
-        loss_class = F.cross_entropy(
-            classes, torch.where(things, 1 + kind // len(COLORS), 0), reduction="none"
-        )
-        loss_color = F.cross_entropy(colors, torch.where(things, 1 + kind % len(COLORS), 0), reduction="none")
-        loss = loss + recipe.auxiliary * (loss_class + loss_color)
-        trainer.log.append((loss_class[things].mean().item(), loss_color[things].mean().item()))
+        losses = [
+            F.cross_entropy(logits, target, reduction="none")
+            for logits, target in (
+                (model.head(hidden), codes),
+                (classes, torch.where(things, 1 + kind // len(COLORS), 0)),
+                (colors, torch.where(things, 1 + kind % len(COLORS), 0)),
+                (model.mention_probe(middle), owners),
+            )
+        ]
+        trainer.log.append([part[things].mean().item() for part in losses[1:]])
+        loss = losses[0] + recipe.auxiliary * sum(losses[1:])
         return (weight * loss).sum() / weight.sum()
 
     def report(trainer: Trainer, loss: float) -> None:
-        recent = np.nanmean(trainer.log[-100:], axis=0)
-        print(f"{trainer.used / 60:5.1f} min  step {trainer.steps:5d}  loss {loss:.4f}  class {recent[0]:.3f}  "
-              f"color {recent[1]:.3f}", flush=True)  # fmt: skip
+        cls, color, mention = np.nanmean(trainer.log[-100:], axis=0)
+        print(f"{trainer.used / 60:5.1f} min  step {trainer.steps:5d}  loss {loss:.4f}  class {cls:.3f}  "
+              f"color {color:.3f}  mention {mention:.3f}", flush=True)  # fmt: skip
 
     train(trainer, step, report)
-    del model.probe
+    del model.probe, model.mention_probe
     metrics = {"steps": trainer.steps, "pictures": trainer.steps * recipe.batch * max(1, _workers()),
                "noise": asdict(recipe.noise)}  # fmt: skip
     if rank() == 0:
@@ -187,7 +210,7 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
 
 def command_line(stage: str) -> str:
     """The command that makes the shipped checkpoint of a stage."""
-    start = f" --start data/generator-{START[stage]}" if stage in START else ""
+    start = f" --init data/generator-{START[stage]}" if stage in START else ""
     return (
         f"torchrun --nproc_per_node 2 -m cotlib train generator-{stage} --out data/generator-{stage}{start}"
     )

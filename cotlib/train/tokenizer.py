@@ -73,7 +73,7 @@ def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = F
     used = share[share > 0]
     metrics = {"psnr_db": round(psnr(tokenizer), 2), "codes_used": len(used), "most_common_share": round(float(share.max()), 3),
                "bits_per_token": round(float(-(used * used.log2()).sum()), 2), "steps": trainer.steps}  # fmt: skip
-    tokenizer.save_pretrained(out, {"model": "tokenizer", "command": "python -m cotlib train tokenizer",
+    tokenizer.save_pretrained(out, {"model": "tokenizer", "command": "python -m cotlib train tokenizer --out data/tokenizer",
                                     "seed": seed, "minutes": recipe.minutes, "metrics": metrics})  # fmt: skip
     (out / "resume.pt").unlink(missing_ok=True)
     return metrics
