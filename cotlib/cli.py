@@ -49,13 +49,14 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=run_evaluate)
 
     train = commands.add_parser("train", help="run a recipe of data/")
-    train.add_argument("stage", help="tokenizer, detector, generator-clean, -base or -raster")
+    train.add_argument(
+        "stage", help="tokenizer, detector, generator-clean, -base, -raster, verifier-zs, -paths, -orm, ..."
+    )
     train.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     train.add_argument("--minutes", type=float, help="time budget; default: the recipe's own")
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument(
-        "--start", type=Path, help="checkpoint folder to begin from (generator-base and -raster)"
-    )
+    train.add_argument("--init", type=Path, help="checkpoint folder to begin from, where a stage needs one")
+    train.add_argument("--data", type=Path, help="folder that verifier-paths wrote (verifier stages)")
     train.add_argument("--resume", action="store_true", help="go on from the last saved state in --out")
     train.set_defaults(run=run_train)
 
@@ -172,7 +173,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def run_train(options: argparse.Namespace) -> None:
     """Runs one recipe into the folder `--out`."""
-    from cotlib.train import detector, generator, tokenizer
+    from cotlib.train import detector, generator, tokenizer, verifier_stages
 
     if options.minutes is not None and not options.minutes > 0:
         raise UserError(f"--minutes is {options.minutes}; expected more than 0")
@@ -183,13 +184,17 @@ def run_train(options: argparse.Namespace) -> None:
         metrics = recipes[options.stage](out, **common)
     elif options.stage.removeprefix("generator-") in generator.STAGES:
         stage = options.stage.removeprefix("generator-")
-        if stage in generator.START and options.start is None:
+        if stage in generator.START and options.init is None:
             raise UserError(
-                f"{options.stage} goes on from generator-{generator.START[stage]}; give its folder with --start"
+                f"{options.stage} goes on from generator-{generator.START[stage]}; give its folder with --init"
             )
-        metrics = generator.run(out, stage, start=options.start, **common)
+        metrics = generator.run(out, stage, start=options.init, **common)
+    elif options.stage in verifier_stages.STAGES:
+        given = {"start": options.init, "data": options.data}
+        more = {name: given[name] for name in verifier_stages.TAKES[options.stage]}
+        metrics = verifier_stages.STAGES[options.stage](out, **common, **more)
     else:
-        names = [*recipes, *(f"generator-{s}" for s in generator.STAGES)]
+        names = [*recipes, *(f"generator-{s}" for s in generator.STAGES), *verifier_stages.STAGES]
         raise UserError(f'there is no recipe "{options.stage}"; expected one of {", ".join(names)}')
     print(json.dumps(metrics))
 
