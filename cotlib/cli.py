@@ -68,7 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="base", help="base, clean, or a checkpoint folder")
     parser.add_argument("--order", default="masked", help="masked (default) or raster")
-    parser.add_argument("--strategy", default="single", help="single")
+    parser.add_argument(
+        "--strategy", default="single", help="single, logprob, orm-zs, orm, prm-zs, prm, parm, parm++, oracle"
+    )
     parser.add_argument("-n", type=int, default=1, help="candidates a prompt")
     parser.add_argument("--steps", type=int, help="masked rounds; default: the model's own")
     parser.add_argument("--guidance", type=float, help="guidance weight; default: the model's own")
@@ -89,35 +91,50 @@ def writable_folder(folder: Path) -> Path:
 
 def run_generate(options: argparse.Namespace) -> None:
     """Draws, judges and writes `path_00.png ...` and `result.json`."""
+    import torch
+
     from cotlib.devices import pick_device
-    from cotlib.evaluation import Plan, versions
+    from cotlib.evaluation import Plan, helpers, versions
     from cotlib.loading import load
-    from cotlib.search import STRATEGIES, decode_all
+    from cotlib.search import STRATEGIES, decode_all, tree
     from cotlib.world import parse_prompt
 
     metadata = parse_prompt(options.prompt)
     plan = Plan(options.strategy, options.n, (options.seed,), options.steps, options.guidance)
+    device, judge = pick_device(options.device), load("judge")
+    verifier = strategy_verifier(plan.strategy, device)
     out = writable_folder(options.out)
-    model = load(
-        "generator", order=options.order, weights=options.weights, device=pick_device(options.device)
-    )
+    model = load("generator", order=options.order, weights=options.weights, device=device)
     outcome = STRATEGIES[plan.strategy](model, [metadata["prompt"]], plan.n, options.seed,
-                                        steps=plan.steps, guidance=plan.guidance)  # fmt: skip
+                                        **helpers(plan, verifier, judge, [metadata]))  # fmt: skip
     images = decode_all(model, outcome)[0].cpu()
-    verdicts = load("judge")([metadata] * len(images), images)
     names = [f"path_{k:02d}.png" for k in range(len(images))]
+    chosen = names[outcome.chosen[0]]
+    if outcome.rounds:  # PARM++ hands over a picture that need not be one of the paths
+        chosen = "corrected.png"
+        images, names = torch.cat([images, outcome.images.cpu()]), [*names, chosen]
+    verdicts = judge([metadata] * len(images), images)
     for name, image in zip(names, images, strict=True):
         save_picture(image, out / name)
     result = {
         "prompt": metadata["prompt"], "metadata": metadata, "strategy": plan.strategy, "n": plan.n,
-        "seed": options.seed, "chosen": names[outcome.chosen[0]],
+        "seed": options.seed, "chosen": chosen,
         "pictures": [{"file": f, "correct": v.correct, "reasons": list(v.reasons)}
                      for f, v in zip(names, verdicts, strict=True)],
-        "ledger": outcome.ledger.as_dict(), "versions": versions(),
+        "paths": tree(outcome, 0), "ledger": outcome.ledger.as_dict(), "versions": versions(),
     }  # fmt: skip
     (out / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     right = sum(v.correct for v in verdicts)
     print(f'"{metadata["prompt"]}": {right} of {len(images)} right; chosen {out / result["chosen"]}')
+
+
+def strategy_verifier(strategy: str, device):
+    """The verifier that a strategy asks, or None."""
+    from cotlib.loading import load
+    from cotlib.search import STRATEGIES
+
+    weights = STRATEGIES[strategy].verifier
+    return weights and load("verifier", weights=weights, device=str(device))
 
 
 def save_picture(image, path: Path) -> None:
@@ -153,7 +170,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     def watch(rows, done, of):
         return tqdm(rows, initial=done, total=of, unit="prompt", file=sys.stderr)
 
-    result = evaluate(model, judge, prompts, plan, options.json, watch)
+    verifier = strategy_verifier(plan.strategy, pick_device(options.device))
+    result = evaluate(model, judge, prompts, plan, options.json, watch, verifier)
     low, high = result["ci95"]
     print(
         f"overall {result['overall']:.3f}  95 % interval {low:.3f} to {high:.3f}  ({result['prompts']} prompts)"

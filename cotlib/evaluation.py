@@ -52,20 +52,35 @@ class Row:
     ledger: dict
 
 
-def measure_prompt(model, judge, metadata: dict, plan: Plan) -> Row:
+def helpers(plan: Plan, verifier, judge, metadatas: list[dict]) -> dict:
+    """The keyword arguments that the plan's strategy takes besides steps and guidance."""
+    entry = STRATEGIES[plan.strategy]
+    options = {"steps": plan.steps, "guidance": plan.guidance}
+    if entry.verifier:
+        options["verifier"] = verifier
+    if entry.judge:
+        options |= {"judge": judge, "metadatas": metadatas}
+    return options
+
+
+def measure_prompt(model, judge, metadata: dict, plan: Plan, verifier=None) -> Row:
     """Runs the strategy once per seed. With `single` every drawn picture is judged, else the chosen ones."""
     ledger, scores = Ledger(), []
+    options = helpers(plan, verifier, judge, [metadata])
     for seed in plan.seeds:
-        options = {"steps": plan.steps, "guidance": plan.guidance}
         outcome = STRATEGIES[plan.strategy](model, [metadata["prompt"]], plan.n, seed, ledger, **options)
         images = decode_all(model, outcome)[0] if plan.strategy == "single" else outcome.images
         scores += [int(v.correct) for v in judge([metadata] * len(images), images)]
     return Row(metadata["prompt"], metadata["tag"], scores, ledger.as_dict())
 
 
-def measure(model, judge, prompts: list[dict], plan: Plan, threads: int | None = None) -> Iterator[Row]:
+def measure(
+    model, judge, prompts: list[dict], plan: Plan, threads: int | None = None, verifier=None
+) -> Iterator[Row]:
     """Yields a `Row` per prompt, in order; `threads` prompts are worked on at once (default: one per core)."""
-    return on_all_cores(lambda metadata: measure_prompt(model, judge, metadata, plan), prompts, threads)
+    return on_all_cores(
+        lambda metadata: measure_prompt(model, judge, metadata, plan, verifier), prompts, threads
+    )
 
 
 def summarise(rows: list[Row], plan: Plan) -> dict:
@@ -106,7 +121,7 @@ def total(rows: list[Row]) -> dict:
 
 
 def evaluate(model, judge, prompts: list[dict], plan: Plan, out: Path | str,
-             watch: Callable[[Iterator[Row], int, int], Iterator[Row]] | None = None) -> dict:  # fmt: skip
+             watch: Callable[[Iterator[Row], int, int], Iterator[Row]] | None = None, verifier=None) -> dict:  # fmt: skip
     """Measures all prompts, writes the JSON object to `out` and returns it; resumes a call that was stopped.
 
     watch: wraps the iterator of rows (rows, done, of) to show progress. Raises UserError when `out` cannot be written.
@@ -128,7 +143,7 @@ def evaluate(model, judge, prompts: list[dict], plan: Plan, out: Path | str,
         if not rows:
             stream.truncate(0)
             stream.write(header + "\n")
-        fresh = measure(model, judge, prompts[len(rows) :], plan)
+        fresh = measure(model, judge, prompts[len(rows) :], plan, verifier=verifier)
         for row in watch(fresh, len(rows), len(prompts)) if watch else fresh:
             rows.append(row)
             stream.write(json.dumps(vars(row)) + "\n")

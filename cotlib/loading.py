@@ -1,4 +1,4 @@
-"""One door to everything that ships: `load("generator")`, `load("tokenizer")`, `load("judge")`."""
+"""One door to everything that ships: `load("generator")`, `load("tokenizer")`, `load("judge")`, `load("verifier")`."""
 
 from pathlib import Path
 
@@ -6,6 +6,13 @@ from cotlib.assets import data_dir
 from cotlib.errors import UserError
 
 WEIGHTS = {"base": "generator-base", "clean": "generator-clean"}
+VERIFIERS = {
+    "zero-shot": "verifier-zs",
+    "orm": "verifier-orm",
+    "prm": "verifier-prm",
+    "parm": "verifier-parm",
+    "parm++": "verifier-parm-plus",
+}
 
 
 def load(
@@ -13,8 +20,9 @@ def load(
 ):
     """A shipped model, ready to use.
 
-    what: "generator" (order "masked" or "raster", weights "base" or "clean"), "tokenizer", or "judge" (kind
-    "detector" or "template"). `weights` may also be a checkpoint folder. Raises UserError for anything else.
+    what: "generator" (order "masked" or "raster", weights "base" or "clean"), "tokenizer", "judge" (kind "detector"
+    or "template"), or "verifier" (weights "zero-shot", "orm", "prm", "parm" or "parm++"). `weights` may also be a
+    checkpoint folder. Raises UserError for anything else.
     """
     if what == "tokenizer":
         from cotlib.models.tokenizer import PictogramTokenizer
@@ -33,7 +41,11 @@ def load(
         if kind not in kinds:
             raise UserError(f'there is no judge "{kind}"; expected "detector" or "template"')
         return kinds[kind]()
-    raise UserError(f'there is no "{what}" to load; expected "generator", "tokenizer" or "judge"')
+    if what == "verifier":
+        from cotlib.verifying import LearnedVerifier
+
+        return LearnedVerifier.from_pretrained(verifier_folder(weights), device)
+    raise UserError(f'there is no "{what}" to load; expected "generator", "tokenizer", "judge" or "verifier"')
 
 
 def generator_folder(order: str, weights: str) -> Path:
@@ -49,4 +61,14 @@ def generator_folder(order: str, weights: str) -> Path:
         return folder
     raise UserError(
         f'there are no weights "{weights}" for {order} order; expected "base" or a checkpoint folder'
+    )
+
+
+def verifier_folder(weights: str) -> Path:
+    """Checkpoint folder of a verifier by the name of its weights, or the folder itself when one is given."""
+    folder = data_dir() / VERIFIERS[weights] if weights in VERIFIERS else Path(weights)
+    if folder.is_dir():
+        return folder
+    raise UserError(
+        f'there are no verifier weights "{weights}"; expected {", ".join(VERIFIERS)} or a checkpoint folder'
     )

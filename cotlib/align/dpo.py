@@ -22,9 +22,9 @@ from cotlib.world.prompts import encode
 class DPOConfig:
     """beta: strength of the pull to the reference. sft: weight of -log p(chosen), per masked token."""
 
-    beta: float = 0.3
+    beta: float = 0.1
     sft: float = 0.2
-    lr: float = 1e-4
+    lr: float = 3e-4
     batch: int = 32  # pairs
     updates: int = 150
     ema: float = 0.97

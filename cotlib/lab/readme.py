@@ -2,6 +2,7 @@
 
 python -m cotlib.lab.readme             results, times and the course list, between their markers
 python -m cotlib.lab.readme --picture   docs/hero.png as well, drawn by the shipped generator
+python -m cotlib.lab.readme --run build/run.json    takes the times that `python course.py run` measured
 python -m cotlib.lab.readme --check     exit 1 when README.md is not what this would write
 """
 
@@ -26,10 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m cotlib.lab.readme", description=__doc__.splitlines()[0])
     parser.add_argument("--picture", action="store_true", help="draw docs/hero.png too")
+    parser.add_argument("--run", type=Path, help="keep this run's times in data/results/course_run.json")
     parser.add_argument("--check", action="store_true", help="only compare")
     options = parser.parse_args(arguments)
     if options.picture:
         draw_hero(ROOT / "docs" / "hero.png")
+    if options.run:
+        keep_run(options.run, RESULTS / "course_run.json")
     path = ROOT / "README.md"
     before = path.read_text(encoding="utf-8")
     after = filled(before)
@@ -51,6 +55,19 @@ def filled(text: str) -> str:
 def read_json(path: Path) -> dict:
     """A JSON file of the repository."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def keep_run(source: Path, target: Path) -> None:
+    """The times and memory of a run of all notebooks, without its claims."""
+    run = read_json(source)
+    rows = [{key: row[key] for key in ("name", "title", "seconds", "peak_gb")} for row in run["notebooks"]]
+    kept = {
+        "started": run["started"],
+        "seconds": run["seconds"],
+        "machine": run["machine"],
+        "notebooks": rows,
+    }
+    target.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def results_table() -> str:
@@ -90,6 +107,7 @@ def quality_lines() -> str:
                      f"drawings and {100 * agreement['reconstructions']:.2f} % of reconstructions.")  # fmt: skip
     with (ROOT / "bench" / "results" / "generation.csv").open(encoding="utf-8", newline="") as stream:
         latest = {row["what"]: row for row in csv.DictReader(stream)}
+    lines.append(probe_line(read_json(RESULTS / "preference_probe.json")))
     for row in latest.values():
         lines.append(
             f"- {row['what']}: {float(row['pictures_per_second']):,.0f} pictures a second ({row['device']})."
@@ -97,15 +115,33 @@ def quality_lines() -> str:
     return "\n".join(lines)
 
 
+def probe_line(probe: dict) -> str:
+    """What preference tuning moved, beside its control."""
+
+    def gain(kind: str) -> str:
+        low, high = probe[kind]["difference_ci95"]
+        return f"{probe[kind]['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+    runs = probe["tuned"]
+    seconds = sum(run["seconds"] for run in runs) / len(runs)
+    return (f"- Preference tuning, a first try: {probe['pairs']['pairs']:,} judged pairs and {seconds:.0f} s of training move the base by "
+            f"{gain('tuned_pooled')}, shuffled labels by {gain('shuffled_pooled')}; {len(runs)} trainings each.")  # fmt: skip
+
+
 def course_table() -> str:
     """Notebooks in order, with title, measured time and memory, and badges once the address is set."""
-    run = {row["name"]: row for row in read_json(RESULTS / "course_run.json")["notebooks"]}
+    record = read_json(RESULTS / "course_run.json")
+    run = {row["name"]: row for row in record["notebooks"]}
     address = Address.load(ROOT / "notebooks")
     lines = ["| notebook | | time | memory |", "|---|---|---|---|"]
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         row = run[path.stem]
         link = f"[`{path.stem}`](notebooks/{path.name}) {address.badges(path.stem)}".strip()
         lines.append(f"| {link} | {row['title']} | {row['seconds']:.0f} s | {row['peak_gb']:.1f} GB |")
+    machine = record["machine"]
+    lines.append(
+        f"\nAll of them: {record['seconds'] / 60:.1f} minutes on {machine['cores']} CPU cores, {record['started'][:10]}."
+    )
     return "\n".join(lines)
 
 
