@@ -94,7 +94,7 @@ def main() -> None:
     FILE.parent.mkdir(exist_ok=True)
     new = not FILE.is_file()
     with FILE.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, ["what", "pictures_per_second", *facts])
+        writer = csv.DictWriter(stream, ["what", "pictures_per_second", *facts], lineterminator="\n")
         if new:
             writer.writeheader()
         for row in rows:

@@ -413,3 +413,11 @@ def test_places_not_drawn_yet_become_paper():
 def test_progress_is_one_line_when_nobody_watches(capsys):
     assert list(lab.progress(range(3), "pictures")) == [0, 1, 2]
     assert capsys.readouterr().out == "pictures: 3 done\n"
+
+
+def test_the_readme_says_what_the_result_files_say():
+    from cotlib.lab import readme
+
+    text = (readme.ROOT / "README.md").read_text("utf-8")
+    assert readme.filled(text) == text, "run python -m cotlib.lab.readme"
+    assert (readme.ROOT / "docs" / "hero.png").is_file() and "docs/hero.png" in text

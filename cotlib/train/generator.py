@@ -53,7 +53,7 @@ class GeneratorRecipe:
 
 STAGES = {
     "clean": GeneratorRecipe(minutes=34, noise=HONEST),
-    "base": GeneratorRecipe(minutes=6, noise=Carelessness(), adam_lr=1e-3, muon_lr=0.007),
+    "base": GeneratorRecipe(minutes=14, noise=Carelessness(), adam_lr=1e-3, muon_lr=0.007),
     "raster": GeneratorRecipe(minutes=6, noise=Carelessness(), adam_lr=2e-3, muon_lr=0.014),
 }
 START = {"base": "clean", "raster": "clean"}  # the stage whose weights each one begins with

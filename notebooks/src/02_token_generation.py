@@ -44,7 +44,16 @@ from cotlib.lab import (
 )
 from cotlib.lab.generation_figures import attention_figure, code_bars, heat_maps, sweep_figure
 from cotlib.models.generator import Prefix
-from cotlib.world.prompts import VOCAB, Carelessness, benchmark, encode
+from cotlib.world.prompts import (
+    VOCAB,
+    Carelessness,
+    benchmark,
+    colored,
+    encode,
+    parse_prompt,
+    prompt_pool,
+    prompt_text,
+)
 
 masked, raster, judge = load("generator"), load("generator", order="raster"), load("judge")
 paper = int(masked.tokenizer.encode(torch.full((1, 3, 64, 64), 0.98))[0, 0])  # the code of plain paper
@@ -70,7 +79,7 @@ pictures = torch.cat([masked.decode(sample_masked(masked, six, [0] * 6, seed=0))
 right = [v.correct for v in judge(prompts[::20] * 2, pictures)]
 show_images(pictures, six * 2, marks=right, columns=6,
             alt=f"Six prompts drawn by masked rounds (top, {sum(right[:6])} right) and in raster order (bottom, {sum(right[6:])} "
-                "right). All are clean drawings; the wrong ones show something else than was asked for.")  # fmt: skip
+                "right). Most of the wrong ones show something else than was asked for; a few are smudged.")  # fmt: skip
 
 # %% [markdown]
 # ### Who may look at whom
@@ -131,7 +140,8 @@ reveal("02-sees", "image tokens only")
 # ## 2 One look at an empty canvas
 #
 # Hide all 64 tokens, pass the prompt and the empty canvas through the network once. Out come 64 distributions over 1,024 codes,
-# one for each place. Suppose you now take the most probable code at every place.
+# one for each place. Suppose you now take the most probable code at every place. (This is the bare network; section 6 adds guidance,
+# which the pictures above had.)
 
 # %%
 predict(
@@ -143,7 +153,7 @@ predict(
 # %%
 prompt = "a photo of a cat"
 empty = torch.full((1, 64), masked.mask_id)
-logits = masked.logits(masked.prefix([prompt]), empty, empty == masked.mask_id)  # [64, 1024]
+logits = masked.logits(masked.prefix([prompt], 0.0), empty, empty == masked.mask_id)  # [64, 1024]
 p = logits.softmax(-1)
 corner, middle = 0, 27
 show(code_bars(masked, p[[corner, middle]], (corner, middle), paper, ("top left corner", "middle of the picture")),
@@ -151,16 +161,17 @@ show(code_bars(masked, p[[corner, middle]], (corner, middle), paper, ("top left 
          "several colours, each with a small share.")  # fmt: skip
 
 # %%
-three = torch.stack(
-    [p.argmax(-1), *(sample_masked(masked, [prompt], [0], seed=0, steps=s)[0] for s in (1, 8))]
-)
+one = sample_masked(masked, [prompt], [0], seed=0, steps=1, guidance=0.0)
+three = torch.stack([p.argmax(-1), one[0], sample_masked(masked, [prompt], [0], seed=0)[0]])
 show_images(
     masked.decode(three),
     ["the likeliest code everywhere", "each place drawn by itself", "eight rounds"],
     tile=1.8,
-    alt="Left: an empty sheet. Middle: scraps of many cats, scattered. Right: one cat.",
+    alt="Left: an empty sheet. Middle: scraps of many things, scattered. Right: a drawing that hangs together.",
 )
-first = masked.logits(masked.prefix(texts), empty.expand(120, -1), (empty == masked.mask_id).expand(120, -1))
+first = masked.logits(
+    masked.prefix(texts, 0.0), empty.expand(120, -1), (empty == masked.mask_id).expand(120, -1)
+)
 blank = (first.argmax(-1).view(120, 64) == paper).all(1).float().mean().item()
 print(f"Prompts whose likeliest codes are all paper: {100 * blank:.0f} %")
 reveal("02-likeliest", "an empty sheet")
@@ -215,7 +226,7 @@ from cotlib.decoding.schedule import masked_count  # from here on the library's 
 hidden = [64]
 for s in range(8):
     hidden.append(masked_count(s, 8, 64, hidden[-1]))
-fig, ax = plt.subplots(figsize=(5.6, 2.6))
+fig, ax = plt.subplots(layout="constrained", figsize=(5.6, 2.6))
 ax.plot(range(9), hidden, label="cosine schedule")
 ax.plot(range(9), np.linspace(64, 0, 9), "--", marker="", label="the same number each round")
 ax.set(xlabel="rounds done", ylabel="tokens still hidden", ylim=(0, 68))
@@ -250,19 +261,19 @@ print(texts[example])
 steps = list(masked_rounds(masked, [texts[example]], [0], seed=0))
 show(step_strip(steps, masked.decode, columns=8),
      alt="Top: the full guess is scraps at first, settles step by step and is clean at the end. Bottom: in the first rounds hardly a "
-         "token is fixed, and those that are lie mostly on empty paper.")  # fmt: skip
+         "token is fixed; a few pieces of things come first, then paper, and the rest of the things last.")  # fmt: skip
 
 # %%
 step_scrubber(steps, masked.decode)
 
 # %% [markdown]
-# Scrub through the rounds and watch the lower row. Plain paper is about three quarters of all tokens. What do you think is
+# Scrub through the rounds and watch the lower row. Plain paper is more than two thirds of all tokens. What do you think is
 # fixed first?
 
 # %%
 predict(
     "02-paper",
-    "Of the tokens fixed in the first half of the rounds, what percentage is plain paper?",
+    "Of the tokens fixed in the first round, what percentage is plain paper?",
     low=0,
     high=100,
     unit="%",
@@ -278,7 +289,7 @@ for step in run:
     rows.append((int(newly.sum()), int((newly & (codes == paper)).sum())))
     before = step.masked
 counts = np.array(rows) / 120  # [rounds, 2]: fixed a picture, of which paper
-fig, ax = plt.subplots(figsize=(5.6, 2.6))
+fig, ax = plt.subplots(layout="constrained", figsize=(5.6, 2.6))
 at = np.arange(1, len(run) + 1)
 ax.bar(at, counts[:, 1], color="C0", label="paper")
 ax.bar(
@@ -292,16 +303,20 @@ ax.bar(
 )
 ax.set(xlabel="round", ylabel="tokens fixed in it", xticks=at)
 ax.legend()
-half = counts[: len(run) // 2].sum(0)
+paper_share = counts[:, 1] / counts[:, 0]  # by round
 show(
-    fig, alt="Nearly all tokens fixed in the first rounds are paper; the things are fixed in the last rounds."
+    fig,
+    alt=f"Of the few tokens fixed in the first round {paper_share[0]:.0%} are paper; in the middle rounds it is mostly paper; of those left to the "
+    f"last round {paper_share[-1]:.0%}.",
 )
-reveal("02-paper", round(100 * half[1] / half[0]))
+reveal("02-paper", round(100 * paper_share[0]))
 
 # %% [markdown]
-# The loop first decides where *nothing* is. Things are left until late: a piece of a dog is one of hundreds of codes, each
-# improbable, while paper is a sure bet. Keep this in mind: what a verifier would like to know, which thing in which colour, is the
-# last to be settled. (No thought is written anywhere in this process; "chain of thought" is an analogy for these rounds.)
+# Three phases. First the loop *plants*: a few pieces of things. With them it is settled where the things stand, and roughly
+# what they are. Then it clears the rest of the sheet, since paper far from a planted piece is a sure bet. Last it fills in: the remaining
+# pieces of the things, each one of hundreds of codes, were the least sure all along. Keep this in mind for the verifiers: what a picture
+# will show is decided by a handful of early tokens, and can be *seen* only later. (No thought is written anywhere in
+# this process; "chain of thought" is an analogy for these rounds.)
 #
 # ## 4 How many rounds?
 #
@@ -313,7 +328,7 @@ reveal("02-paper", round(100 * half[1] / half[0]))
 predict(
     "02-rounds",
     "The fewest rounds that come within 0.05 of the truth of 16 rounds?",
-    choices=["1", "2", "4", "8"],
+    choices=["1", "2", "4", "8", "16, no fewer"],
 )
 
 
@@ -332,21 +347,21 @@ rounds_truth = {s: truth(drawn) for s, drawn in by_rounds.items()}
 rounds_score = {s: bootstrap_interval(rows) for s, rows in rounds_truth.items()}
 show(sweep_figure(list(rounds_score), list(rounds_score.values()), "rounds (each costs one pass)", log=True),
      alt=f"Truth is {rounds_score[1][0]:.2f} with one round, {rounds_score[2][0]:.2f} with two, {rounds_score[8][0]:.2f} with eight "
-         f"and {rounds_score[16][0]:.2f} with sixteen: a steep rise, then hardly any.")  # fmt: skip
+         f"and {rounds_score[16][0]:.2f} with sixteen: a steep rise, then a slow one.")  # fmt: skip
 enough = min(s for s in rounds_score if rounds_score[s][0] >= rounds_score[16][0] - 0.05)
-reveal("02-rounds", str(enough))
+reveal("02-rounds", "16, no fewer" if enough == 16 else str(enough))
 
 # %%
 pick = [45, 100]
 show_images(torch.cat([masked.decode(by_rounds[s][pick]) for s in by_rounds]).unflatten(0, (5, 2)).transpose(0, 1).flatten(0, 1),
             [f"{s} round{'s' * (s > 1)}" for s in by_rounds] * 2, columns=5,
             alt=f'"{texts[45]}" above, "{texts[100]}" below. With one round a field of scraps, with two a few broken things, from '
-                "four or eight on clean things; sixteen look no better than eight.")  # fmt: skip
+                "four on whole things, cleaner with eight and sixteen.")  # fmt: skip
 
 # %% [markdown]
-# One round is the product of marginals from section 2. Two rounds are broken things. After that truth climbs quickly and flattens: what is
-# still wrong at sixteen rounds is not wrong for lack of rounds. It is wrong because the network *believes* the wrong thing. You will
-# meet the reason in section 10.
+# One round is the product of marginals from section 2. Two rounds are broken things. After that truth climbs quickly, then slowly: the step from
+# eight to sixteen doubles the price, and the intervals of the two overlap. Most of what is still wrong at sixteen rounds is not wrong for lack of
+# rounds. It is wrong because the network *believes* the wrong thing. You will meet the reason in section 10.
 #
 # ## 5 Confidence is a thumb on the scale
 #
@@ -438,11 +453,11 @@ reveal("02-leak", layouts["temperature 0"][0])
 show(heat_maps([(drawn[:40] != paper).float().mean(0) for drawn in (noisy, leaked)], ["with noise", "temperature 0"],
                "share of pictures with ink here"),
      alt="How often each of the 64 cells is drawn on, over forty pictures of one thing. With noise the ink is spread; at temperature 0 it "
-         "gathers in a few cells, while others are never used.")  # fmt: skip
+         "gathers in a few cells, and large parts of the sheet are hardly used.")  # fmt: skip
 
 # %% [markdown]
-# Without noise the surest paper is always fixed first, and since the network is surest of the same corners each time, every
-# path is pushed into the same remaining places. A search over twenty candidates then chooses among variations of a few pictures. This is how a
+# Without noise nearly the same cells win the first round every time, and where the first piece of a thing is planted, there the thing will
+# stand. A search over twenty candidates then chooses among variations of a few pictures. This is how a
 # bug of one line hides for years: every picture is fine, only their *variety* is gone. Here each path starts anew.
 #
 # ## 6 Guidance
@@ -505,7 +520,7 @@ weight_truth = {w: truth(drawn) for w, drawn in by_weight.items()}
 weight_score = [bootstrap_interval(rows) for rows in weight_truth.values()]
 things, colors = zip(*(drawn_things(drawn) for drawn in by_weight.values()), strict=True)
 show(sweep_figure(weights, weight_score, "guidance weight w", more=[("things drawn per thing asked", things), ("colours in use", colors)]),
-     alt=f"Truth rises from {weight_score[0][0]:.2f} without guidance to its best at a middle weight and does not gain beyond; things drawn "
+     alt=f"Truth rises from {weight_score[0][0]:.2f} without guidance to its best at a middle weight and falls to {weight_score[-1][0]:.2f}; things drawn "
          f"for each asked go from {things[0]:.2f} to {things[-1]:.2f}, colours in use from {colors[0]:.1f} to {colors[-1]:.1f}.")  # fmt: skip
 best = max(weights, key=lambda w: weight_score[weights.index(w)][0])
 reveal("02-guidance", f"{best:g}")
@@ -513,12 +528,13 @@ reveal("02-guidance", f"{best:g}")
 # %% [markdown]
 # Three panels, three lessons.
 #
-# - **Truth** gains a great deal from some guidance, and nothing more from much.
-# - **Things drawn** grows steadily. Guidance cannot tell "a cat" from "more cat": each empty place compares itself with the unprompted
-#   model and finds that it should be *more like the prompt*. GenEval's rules forgive extra things outside the counting task, so part of what looks like
-#   obedience is abundance.
-# - **Colours in use** is the effective number of colours ($e^{\text{entropy}}$; 8 if all are equally frequent) where the prompt leaves the colour open. It shrinks: what
-#   is slightly more typical wins more often. Guidance, like confidence, is a sharpener.
+# - **Truth** gains a great deal from some guidance, and loses much of it again when there is too much.
+# - **Things drawn** says why. Without guidance a good part of what was asked for is not drawn at all: at each place paper is the best guess
+#   (section 2), the loop keeps what is surest, and the sheet stays empty or half empty. Guidance asks instead what *the prompt* changes at a
+#   place, and that is never the paper. So it turns the order of section 3 around: ink first. With a large weight things break,
+#   and the detector recognises fewer of them.
+# - **Colours in use** is the effective number of colours ($e^{\text{entropy}}$; 8 if all are equally frequent) where the prompt leaves the
+#   colour open. Guidance is known for cutting down variety. Here it hardly does; a reminder to measure what one expects.
 #
 # ## 7 Raster order
 #
@@ -676,15 +692,15 @@ verdicts = np.array(
 final = verdicts[-1]
 early_right = verdicts[:, final].mean(1)  # of those that end right, judged right after each round
 early_wrong = verdicts[:, ~final].mean(1)  # of those that end wrong
-fig, ax = plt.subplots(figsize=(5.8, 2.8))
+fig, ax = plt.subplots(layout="constrained", figsize=(5.8, 2.8))
 ax.plot(at, early_right, label="pictures that end right")
 ax.plot(at, early_wrong, label="pictures that end wrong")
 ax.set(xlabel="after round", ylabel="judged right", ylim=(-0.03, 1.05), xticks=at)
 ax.legend(loc="upper left")
 show(
     fig,
-    alt="For two or three rounds no guess is judged right, whatever becomes of it. Then the lines part; pictures that end "
-    "right are recognised one by one, many only in the last rounds.",
+    alt=f"After the first round hardly a guess is judged right, whatever becomes of it. Then the lines part: half-way "
+    f"{early_right[len(run) // 2 - 1]:.0%} of the pictures that end right are judged right, and few of the others.",
 )
 half_way = len(run) // 2 - 1
 reveal("02-settled", round(100 * early_right[half_way]))
@@ -701,17 +717,18 @@ for step in range(len(run)):
     print(f"round {step + 1}:  judged right: {line[0]:32} judged wrong: {line[1]}")
 
 # %% [markdown]
-# Read the table from the top. In the first rounds the verdict is "wrong" for everybody. It is not that the judge errs: a field of scraps
-# *is* wrong. But "wrong now" says nothing about "wrong at the end". Half-way, "right" is already a good sign, while
-# "wrong" still leaves an open question. Late verdicts are reliable, and come when most of the work is done.
+# Read the table from the top. After the first round the verdict is "wrong" for nearly everybody. It is not that the judge errs: a field of scraps
+# *is* wrong. But "wrong now" says nothing about "wrong at the end". From the second round on, "right" is a good sign, while
+# "wrong" still leaves an open question; that question closes slowly, until the last rounds. So there is something to win in the middle: most of
+# the news is there, and most of the work is still to be done.
 #
-# And this is the exact judge. A learned verifier that is asked "is this step good?" in every round faces blur early and finished pictures
+# And this is the exact judge. A learned verifier that is asked "is this step good?" in *every* round faces scraps early and finished pictures
 # late. That is why verifying each step gained the paper next to nothing (notebook 05), and why PARM first asks whether there is
 # anything to judge (notebook 06).
 #
 # ## 10 Why this generator is wrong
 #
-# Sixteen rounds did not help, more guidance did not help. What is left? The captions. Models trained on captions from the web have read "a photo of a
+# Twice the rounds helped little, more guidance did harm. What is left? The captions. Models trained on captions from the web have read "a photo of a
 # cat" under pictures of dogs. Ours was treated the same way. It first learned from honest captions; then training went on with **careless** ones:
 # each fact is wrong at a fixed rate, and always in the same direction. An object is taken for its partner (dog for cat), a colour for its
 # neighbour, a count is off by one, a relation is mirrored.
@@ -746,8 +763,8 @@ lost = [i for i in range(120) if clean_truth[i][1][0] and not base_truth[i][1][0
 swapped = sorted(lost, key=lambda i: (i % 20, i))[:6]
 show_images(torch.cat([clean.decode(clean_codes[swapped]), masked.decode(codes[swapped])]), [texts[i] for i in swapped] * 2,
             marks=[True] * 6 + [False] * 6, columns=6,
-            alt="Six prompts with the same dice. Top, after honest captions: right. Bottom, after careless ones: as cleanly "
-                "drawn, but the partner object, the neighbouring colour, or another number.")  # fmt: skip
+            alt="Six prompts with the same dice. Top, after honest captions: right. Bottom, after careless ones: mostly the partner "
+                "object, the neighbouring colour, the other side or another number; some are smudged.")  # fmt: skip
 
 # %% [markdown]
 # Is the knowledge gone, or only diluted? Ask for probabilities. Take "a photo of a yellow cat" and the like, one for each of the 20 objects. Cut a hole
@@ -758,10 +775,13 @@ show_images(torch.cat([clean.decode(clean_codes[swapped]), masked.decode(codes[s
 #
 # If the network has learned the carelessness exactly, and with $r_o$ and $r_c$ the rates for object and colour, the right
 # thing has probability $(1 - r_o)(1 - r_c)$, its partner in the right colour $r_o (1 - r_c)$, and so on.
+#
+# You ask twice: for pairs of object and colour that training captions **named**, and for the pairs of our test prompts, which were **held out**. The network
+# has drawn those things, too, under captions that left the colour open; but no caption ever put the two words together.
 
 # %%
 predict(
-    "02-knowledge", "Without guidance: how probable is the right thing, object and colour?", low=0.0, high=1.0
+    "02-knowledge", "Careless captions, held-out pairs: how probable is the right thing?", low=0.0, high=1.0
 )
 
 # %%
@@ -785,66 +805,86 @@ def fill_probability(model, prompt, things, w):
     return log_p.gather(1, things.flatten()[:, None]).view(-1, 9).sum(1).exp()
 
 
-def shares(model, w):
-    """Mean over 20 prompts: [right, object wrong, colour wrong, both wrong]; and the 20 rows, [20, 4]."""
+named = [next(p for p in prompt_pool("train", "colors") if p.endswith(" " + cls)) for cls in CLASSES]
+held_out = [m["prompt"] for m in prompts if m["tag"] == "colors"]
+
+
+def shares(model, asked, w=0.0):
+    """[20, 4]: probability of the right thing, the partner object, the partner colour, and both wrong."""
     rows = []
-    for m in (m for m in prompts if m["tag"] == "colors"):
-        cls, color = CLASSES.index(m["include"][0]["class"]), COLORS.index(m["include"][0]["color"])
+    for clause in (parse_prompt(text)["include"][0] for text in asked):
+        cls, color = CLASSES.index(clause["class"]), COLORS.index(clause["color"])
         kinds = [8 * (cls ^ a) + (color ^ b) for b in (0, 1) for a in (0, 1)]  # ^ 1: the partner
-        rows.append(fill_probability(model, m["prompt"], table[kinds], w))
+        rows.append(
+            fill_probability(model, prompt_text(colored(CLASSES[cls], COLORS[color])), table[kinds], w)
+        )
     return torch.stack(rows)
 
 
-known = {
-    "honest": shares(clean, 0.0),
-    "careless": shares(masked, 0.0),
-    "careless,\nguided": shares(masked, 1.5),
-}
 theory = torch.tensor(
     [(1 - a) * (1 - b) for b in (noise.color, 1 - noise.color) for a in (noise.cls, 1 - noise.cls)]
 )
+known = {
+    "named, honest": shares(clean, named),
+    "named, careless": shares(masked, named),
+    "held out, honest": shares(clean, held_out),
+    "held out, careless": shares(masked, held_out),
+    "what careless captions\nwould justify": theory[None],
+}
 
 # %%
 kinds = ["right", "partner object", "partner colour", "both", "anything else"]
-bars = {"honest": known["honest"], "what the captions\nwould justify": theory[None], "careless": known["careless"],
-        "careless,\nguided": known["careless,\nguided"]}  # fmt: skip
-fig, ax = plt.subplots(figsize=(6.8, 3))
-left = np.zeros(4)
-heights = np.array([[*rows.mean(0).tolist(), 1 - float(rows.mean(0).sum())] for rows in bars.values()])
+fig, ax = plt.subplots(layout="constrained", figsize=(6.8, 3.2))
+left = np.zeros(5)
+heights = np.array([[*rows.mean(0).tolist(), 1 - float(rows.mean(0).sum())] for rows in known.values()])
 for kind, label, color, hatch in zip(
     range(5), kinds, ("C2", "C0", "C3", "C4", "#DFE2E6"), ("", "//", "..", "xx", ""), strict=True
 ):
-    ax.barh(range(4), heights[:, kind], left=left, color=color, hatch=hatch, edgecolor="white", label=label)
+    ax.barh(range(5), heights[:, kind], left=left, color=color, hatch=hatch, edgecolor="white", label=label)
     left = left + heights[:, kind]
-ax.set(yticks=range(4), yticklabels=list(bars), xlim=(0, 1), xlabel="probability, mean over 20 prompts")
+ax.set(yticks=range(5), yticklabels=list(known), xlim=(0, 1), xlabel="probability, mean over 20 prompts")
 ax.invert_yaxis()
 ax.legend(
-    ncol=5, loc="upper center", bbox_to_anchor=(0.45, 1.17), fontsize=7.5, columnspacing=1, handlelength=1.4
+    ncol=5, loc="upper center", bbox_to_anchor=(0.4, 1.16), fontsize=7.5, columnspacing=1, handlelength=1.4
 )
 show(
     fig,
-    alt=f"After honest captions the right thing has {heights[0, 0]:.2f}; careless captions would justify {heights[1, 0]:.2f}, the "
-    f"network says {heights[2, 0]:.2f}, with guidance {heights[3, 0]:.2f}. Nearly all the rest goes to the partners.",
+    alt=f"Pairs named in training: the right thing has {heights[0, 0]:.2f} after honest captions, {heights[1, 0]:.2f} after careless ones. Held-out "
+    f"pairs: {heights[2, 0]:.2f} and {heights[3, 0]:.2f}. Careless captions would justify {heights[4, 0]:.2f}.",
 )
-ahead = (known["careless"][:, 0] > known["careless"][:, 1:].amax(1)).sum().item()
-print(f"the right thing is the likeliest of the four for {ahead} of 20 prompts")
-reveal("02-knowledge", round(heights[2, 0], 2))
+ahead = {
+    name: int((rows[:, 0] > rows[:, 1:].amax(1)).sum()) for name, rows in known.items() if len(rows) == 20
+}
+for name, count in ahead.items():
+    print(f"{name:20} the right thing is the likeliest of the four for {count} of 20 prompts")
+guided = shares(masked, named, 1.5).mean(0)
+odds, sharp = float(heights[1, 0] / heights[1, 2]), float(guided[0] / guided[2])
+print(
+    f"named, careless: odds of the right colour to its partner {odds:.1f}, guided {sharp:.1f}; captions {(1 - noise.color) / noise.color:.1f}"
+)
+reveal("02-knowledge", round(heights[3, 0], 2))
 
 # %% [markdown]
-# The network has learned what it was told: its beliefs lie close to the rates of its captions. It does not confuse a cat with *everything*, only with
-# what careless people confuse it with. And for most prompts the right thing is still the likeliest. The knowledge is there, diluted.
+# Look at the upper half first. After careless captions the partners have got their share, and they only: the network does not confuse a cat
+# with *everything*, but with what careless people confuse it with. For most of these prompts the right thing is still the likeliest. The knowledge is
+# there, **diluted**. (The grey part is what a hole in an otherwise empty sheet does to a network that rarely saw one: other codes than a finished
+# thing's.)
 #
-# Guidance sharpens it: odds of $a$ to $b$ become about $(a/b)^{1+w}$, if the unprompted network likes both alike. Confidence sharpens it
-# again. That is why pictures are right more often than captions were. But no sharpener can *know* that the likelier thing is the right one: where
-# carelessness is near one half, sharpening gains nothing. A verifier can look at the picture. And preference tuning (notebook 08) can shift
-# the odds themselves, which works because there is something to shift. A network that is wrong because it is small has nothing to bring forward.
+# Now the lower half. For pairs that no caption named, even the honest network is far less sure, and after careless captions the partner colour
+# often leads: the partner pair *was* named. Putting known words together in a new way is the hard part, here as in published models, and
+# it is why every result of this course is measured on held-out pairs.
+#
+# Guidance sharpens: odds of $a$ to $b$ become about $(a/b)^{1+w}$, if the unprompted network likes both alike. But no sharpener can *know* that the
+# likelier thing is the right one: where carelessness is near one half, sharpening gains nothing, and where the partner leads, it does harm. A
+# verifier can look at the picture. And preference tuning (notebook 08) can shift the odds themselves, which works because there is
+# something to shift. A network that is wrong because it never knew has nothing to bring forward.
 #
 # ## What you take with you
 #
 # - One pass gives marginals; their product is scraps. Rounds, or raster order, make a joint picture out of them.
 # - The loop samples from a *sharpened* model. Confidence, temperature 0 and guidance all trade variety for typicality.
 # - Text never sees the picture. That one fact makes most of the savings exact.
-# - Pictures settle late. What is judged early is mostly paper.
+# - The first tokens decide, the middle rounds show it, the last ones fill in.
 # - This base is wrong as its captions were wrong. The next notebooks try to get the right picture out of it all the same.
 
 # %%
@@ -854,67 +894,24 @@ score("02")
 # NBVAL_CHECK_OUTPUT
 settled_low, settled_high = wilson(int(verdicts[half_way, final].sum()), int(final.sum()))
 first_low, first_high = wilson(int(verdicts[0, final].sum()), int(final.sum()))
-claims(
-    [
-        Claim(
-            "the likeliest codes of the empty canvas are plain paper everywhere, share of prompts",
-            blank,
-            threshold=0.95,
-        ),
-        Claim(
-            "one round is far below eight: gain in truth",
-            *paired_difference(rounds_truth[8], rounds_truth[1]),
-            0.2,
-        ),
-        Claim(
-            "doubling eight rounds to sixteen gains little",
-            *paired_difference(rounds_truth[16], rounds_truth[8]),
-            0.1,
-            "<=",
-        ),
-        Claim(
-            "tokens fixed in the first half of the rounds are paper, share", half[1] / half[0], threshold=0.85
-        ),
-        Claim(
-            "coins of 0.6 show heads this often after eight rounds: the loop sharpens",
-            heads[8, 1.0],
-            threshold=0.8,
-        ),
-        Claim(
-            "without noise, different layouts among 20 fall to this share",
-            np.mean(layouts["temperature 0"]) / np.mean(layouts["with noise"]),
-            threshold=0.75,
-            direction="<=",
-        ),
-        Claim(
-            "some guidance is better than none: gain in truth",
-            *paired_difference(weight_truth[1.5], weight_truth[0.0]),
-            0.1,
-        ),
-        Claim(
-            "weight 5 is no better than 1.5: gain in truth",
-            *paired_difference(weight_truth[5.0], weight_truth[1.5]),
-            0.05,
-            "<=",
-        ),
-        Claim("masked rounds cost more token passes than raster order, times", passes, threshold=6),
-        Claim(
-            "largest relative difference of any exact saving",
-            max([head_gap, *map(float, gap.values())]),
-            threshold=1e-4,
-            direction="<=",
-        ),
-        Claim("a path alone draws the same codes as among eighty", float(same_alone), threshold=1),
-        Claim(
-            "of pictures that end right, judged right after the first round",
-            verdicts[0, final].mean(),
-            first_low,
-            first_high,
-            0.1,
-            "<=",
-        ),
-        Claim("... and half-way", early_right[half_way], settled_low, settled_high, 0.7, "<="),
-        Claim("honest captions gave more truth: gain", *paired_difference(clean_truth, base_truth), 0.05),
-        Claim("the right thing is still the likeliest, share of 20 prompts", ahead / 20, threshold=0.7),
-    ]
-)
+named_p, held_p = known["named, honest"][:, 0], known["held out, honest"][:, 0]
+rows = [
+    ("bare network: the likeliest codes are plain paper everywhere, share of prompts", (blank,), 0.9, ">="),
+    ("one round is far below eight: gain in truth", paired_difference(rounds_truth[8], rounds_truth[1]), 0.2, ">="),
+    ("doubling eight rounds to sixteen gains little", paired_difference(rounds_truth[16], rounds_truth[8]), 0.1, "<="),
+    ("paper among the tokens fixed first, less than in the middle by", (paper_share[3] - paper_share[0],), 0.2, ">="),
+    ("coins of 0.6 show heads this often after eight rounds: the loop sharpens", (heads[8, 1.0],), 0.8, ">="),
+    ("without noise, different layouts among 20 fall to this share",
+     (np.mean(layouts["temperature 0"]) / np.mean(layouts["with noise"]),), 0.9, "<="),
+    ("some guidance is better than none: gain in truth", paired_difference(weight_truth[1.5], weight_truth[0.0]), 0.1, ">="),
+    ("weight 5 is no better than 1.5: gain in truth", paired_difference(weight_truth[5.0], weight_truth[1.5]), 0.05, "<="),
+    ("masked rounds cost more token passes than raster order, times", (passes,), 6, ">="),
+    ("largest relative difference of any exact saving", (max([head_gap, *map(float, gap.values())]),), 1e-4, "<="),
+    ("a path alone draws the same codes as among eighty", (float(same_alone),), 1, ">="),
+    ("of pictures that end right, judged right after the first round", (verdicts[0, final].mean(), first_low, first_high), 0.2, "<="),
+    ("... and half-way", (early_right[half_way], settled_low, settled_high), 0.5, ">="),
+    ("honest captions gave more truth: gain", paired_difference(clean_truth, base_truth), 0.05, ">="),
+    ("named pairs, careless captions: odds of the right colour to its partner", (odds,), 1.5, ">="),
+    ("honest network: named pairs are more probable than held-out ones by", (float(named_p.mean() - held_p.mean()),), 0.2, ">="),
+]  # fmt: skip
+claims([Claim(text, *value, threshold=bound, direction=way) for text, value, bound, way in rows])

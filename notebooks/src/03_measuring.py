@@ -240,8 +240,8 @@ show(
 # The *profile* is that of the real thing: a single object is easy, relations and two objects with a colour each are hard. The **overall**
 # score is the plain mean of the six task means, however many prompts each task has.
 #
-# Compare *position* with the accident of section 3: the base stays below it. Before a relation can be right, both objects must be there, and
-# often one is not.
+# Compare *position* with the accident of section 3: the base is above it, but not by much. It knows relations better than that; before one can be
+# right, though, both objects must be there, and often one is not.
 #
 # Now look at the bars. With 120 pictures behind each point they are wide. Where does that come from?
 #
@@ -275,14 +275,14 @@ print(
 )
 show(
     fig,
-    alt="Each row is a prompt, each column one of its eight pictures, yellow is right. In colors and counting the measured rows fall "
-    "apart into easy and hard prompts; simulated rows of one task look alike.",
+    alt="Each row is a prompt, each column one of its eight pictures, yellow is right. In colors and position the measured rows fall "
+    "apart into easy and hard prompts somewhat more than the simulated rows of one task.",
 )
 
 # %% [markdown]
-# Look at *colors* and *counting*. On the left some prompts are right every time and some never; on the right, where every prompt has its
-# task's mean, the rows look alike. The printed spread (standard deviation) says the same for all tasks. So a prompt has its own
-# **difficulty**, and its eight pictures partly repeat the same piece of news.
+# Look at *colors* and *position*. On the left some prompts are right nearly every time and some nearly never, more of them than on the right, where
+# every prompt has its task's mean. It takes a second look: dice alone make rows differ, too. The printed spread (standard deviation) says the same
+# for all tasks. So a prompt has its own **difficulty**, and its eight pictures partly repeat the same piece of news.
 #
 # The **bootstrap** turns this into an interval. It asks: what else could I have measured? Draw as many prompts as you have
 # from your own prompts *with replacement*, compute the score, repeat 2,000 times, and take the middle 95 %. What you draw
@@ -725,8 +725,8 @@ wrong_colors = [kind for name, kind in filter(None, kinds) if name == "colour" a
 paired = wrong_colors.count("partner"), len(wrong_colors)
 show(
     fig,
-    alt="Class and colour are right more often than in the captions (diamonds), and most wrong colours are the partner. Counts and relations are "
-    "right less often than in the captions, with mirrored and other mistakes side by side.",
+    alt="The class is right more often than in the captions (diamonds), the colour about as often; nearly all wrong colours are the partner. Counts "
+    "and relations are right less often than in the captions, with partner and other mistakes side by side.",
 )
 reveal(
     "03-colour",
@@ -734,12 +734,17 @@ reveal(
 )
 
 # %% [markdown]
-# Read it in two halves.
+# Read it bar by bar.
 #
-# - **Class and colour.** The green bar goes beyond the diamond: the base is right more often than its captions were, since guidance and the choice of
-#   sure tokens favour the commoner answer. A wrong colour is mostly the partner: the caption noise, and little else. This knowledge is *diluted*.
-# - **Count and relation.** The green bar ends before the diamond, and mistakes are of all sorts. Noise explains only a part. And compare the relation with
-#   section 3: with both objects there, it is about as often right as by accident. This knowledge is *missing*, or nearly.
+# - **Class.** The green bar goes far beyond the diamond: the base is right more often than its captions were, since guidance and the choice of
+#   sure tokens favour the commoner answer.
+# - **Colour.** Nearly every wrong colour is the partner: the caption noise, and little else. Yet the green bar ends at the diamond. These pairs of object and
+#   colour were held out of training, their partners often were not, and that eats up what sharpening wins (notebook 02, section 10).
+# - **Relation.** With both objects there it is right more often than by accident (section 3). Mirrored relations are the captions' doing, the
+#   rest is clumsiness.
+# - **Count.** The green bar ends far before the diamond, and mistakes are of all sorts. Noise explains only a part.
+#
+# So part of this knowledge is **diluted** by the captions, and part was never there: it is **missing**.
 #
 # The difference matters for all that follows. What is diluted can be brought forward, by choosing (04 to 07) or by preference (08). What is missing
 # cannot be preferred. It can still be *chosen*: an accident that comes three times in ten is there when you draw twenty, if the verifier
