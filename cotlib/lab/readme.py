@@ -102,7 +102,7 @@ def quality_lines() -> str:
         f"- Tokenizer: {card['psnr_db']:.1f} dB on held-out drawings, {card['bits_per_token']:.1f} bits a token."
     ]
     for name, entry in judges.items():
-        agreement = {k: v["agreement"] for k, v in entry["agreement"].items()}
+        agreement = {kind: part["agreement"]["overall"] for kind, part in entry.items()}
         lines.append(f"- Judge ({name}): agrees with the exact truth on {100 * agreement['drawings']:.2f} % of held-out "
                      f"drawings and {100 * agreement['reconstructions']:.2f} % of reconstructions.")  # fmt: skip
     with (ROOT / "bench" / "results" / "generation.csv").open(encoding="utf-8", newline="") as stream:
@@ -172,10 +172,10 @@ def draw_hero(path: Path) -> None:
         axes.set_xlabel(mark, color=color, fontsize=9, labelpad=1.5)
 
     for i, image in enumerate(strip):
-        cell(image, 0.012 + i * 0.1225, 0.555, 0.115, f"round {i + 1}", "#5d6b7a")
+        cell(image, 0.012 + i * 0.1225, 0.575, 0.115, f"round {i + 1}", "#5d6b7a")
     for i, image in enumerate(finals):
         good = correct[i]
-        cell(image, 0.012 + (i % 10) * 0.098, 0.285 - (i // 10) * 0.255, 0.09, "✓ right" if good else "✗ wrong",
+        cell(image, 0.012 + (i % 10) * 0.098, 0.31 - (i // 10) * 0.255, 0.09, "✓ right" if good else "✗ wrong",
              "#00795a" if good else "#b84300")  # fmt: skip
     figure.savefig(path, dpi=130)
 
