@@ -915,7 +915,7 @@ show_images(
     ["drawing"] * 3 + ["local codes"] * 3 + ["codes with context"] * 3,
     columns=3,
     tile=1.5,
-    alt="Three drawings and their codes, each code in a colour of its own. Local: one colour for all paper. With "
+    alt="Three drawings and their codes, each code in a colour of its own. Local: one or two colours for all paper. With "
     "context: a patchwork of colours around every thing, far out into the empty paper.",
 )
 
