@@ -12,7 +12,7 @@ stands, so a scene's codes are pasted from a table of 20 x 8 things.
 Three more aids, for learning speed only: background tokens count 0.4; an auxiliary head (thrown away afterwards)
 names the class and colour of every hidden cell, which makes attention find the right word early; and a second one,
 on the middle layer, names the mention of the prompt that a cell belongs to (none, first, second). Without that one
-"left of" is never learnt: relation, place and both names only mean something together (docs/LAB_BOOK.md).
+"left of" was not learnt in 42 minutes: relation, place and both names only mean something together (docs/LAB_BOOK.md).
 """
 
 from dataclasses import asdict, dataclass
