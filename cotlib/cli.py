@@ -48,9 +48,18 @@ def build_parser() -> argparse.ArgumentParser:
     _sampling(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
+    table = commands.add_parser("table", help="measure all strategies on the same prompts")
+    table.add_argument("--json", type=Path, help="file for the result; default: data/results/search.json")
+    table.add_argument("--split", default="test", help="test (300 prompts, default) or dev (120)")
+    table.add_argument("--limit", type=int, help="use every K-th prompt so that about this many remain")
+    table.add_argument("--seeds", default="0,1,2", help="comma-separated, for example 0,1,2")
+    table.add_argument("-n", type=int, default=20, help="candidates a prompt")
+    table.set_defaults(run=run_table)
+
     train = commands.add_parser("train", help="run a recipe of data/")
     train.add_argument(
-        "stage", help="tokenizer, detector, generator-clean, -base, -raster, verifier-zs, -paths, -orm, ..."
+        "stage",
+        help="tokenizer, detector, generator-clean, -base, -raster, verifier-paths, -zs, -orm, -prm, -parm, -parm-plus, corrector",
     )
     train.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     train.add_argument("--minutes", type=float, help="time budget; default: the recipe's own")
@@ -94,7 +103,7 @@ def run_generate(options: argparse.Namespace) -> None:
     import torch
 
     from cotlib.devices import pick_device
-    from cotlib.evaluation import Plan, helpers, versions
+    from cotlib.evaluation import Plan, helpers, staff, versions
     from cotlib.loading import load
     from cotlib.search import STRATEGIES, decode_all, tree
     from cotlib.world import parse_prompt
@@ -102,11 +111,11 @@ def run_generate(options: argparse.Namespace) -> None:
     metadata = parse_prompt(options.prompt)
     plan = Plan(options.strategy, options.n, (options.seed,), options.steps, options.guidance)
     device, judge = pick_device(options.device), load("judge")
-    verifier = strategy_verifier(plan.strategy, device)
+    who = staff(plan.strategy, str(device))
     out = writable_folder(options.out)
     model = load("generator", order=options.order, weights=options.weights, device=device)
     outcome = STRATEGIES[plan.strategy](model, [metadata["prompt"]], plan.n, options.seed,
-                                        **helpers(plan, verifier, judge, [metadata]))  # fmt: skip
+                                        **helpers(plan, who, judge, [metadata]))  # fmt: skip
     images = decode_all(model, outcome)[0].cpu()
     names = [f"path_{k:02d}.png" for k in range(len(images))]
     chosen = names[outcome.chosen[0]]
@@ -128,15 +137,6 @@ def run_generate(options: argparse.Namespace) -> None:
     print(f'"{metadata["prompt"]}": {right} of {len(images)} right; chosen {out / result["chosen"]}')
 
 
-def strategy_verifier(strategy: str, device):
-    """The verifier that a strategy asks, or None."""
-    from cotlib.loading import load
-    from cotlib.search import STRATEGIES
-
-    weights = STRATEGIES[strategy].verifier
-    return weights and load("verifier", weights=weights, device=str(device))
-
-
 def save_picture(image, path: Path) -> None:
     """Writes a picture [3, 64, 64] in 0..1 as PNG."""
     from PIL import Image
@@ -150,17 +150,13 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from cotlib.devices import pick_device
-    from cotlib.evaluation import Plan, evaluate
+    from cotlib.evaluation import Plan, evaluate, staff
     from cotlib.loading import load
     from cotlib.world import benchmark, load_prompts
 
     plan = Plan(options.strategy, options.n, parse_seeds(options.seeds), options.steps, options.guidance,
                 "pictogram", options.weights, options.order, options.judge)  # fmt: skip
-    prompts = load_prompts(options.prompts) if options.prompts else benchmark("test")
-    if options.limit is not None:
-        if options.limit < 1:
-            raise UserError(f"--limit is {options.limit}; expected at least 1")
-        prompts = prompts[:: max(1, round(len(prompts) / options.limit))]
+    prompts = thinned(load_prompts(options.prompts) if options.prompts else benchmark("test"), options.limit)
     writable_folder(options.json.parent)
     model = load(
         "generator", order=options.order, weights=options.weights, device=pick_device(options.device)
@@ -170,14 +166,43 @@ def run_evaluate(options: argparse.Namespace) -> None:
     def watch(rows, done, of):
         return tqdm(rows, initial=done, total=of, unit="prompt", file=sys.stderr)
 
-    verifier = strategy_verifier(plan.strategy, pick_device(options.device))
-    result = evaluate(model, judge, prompts, plan, options.json, watch, verifier)
+    who = staff(plan.strategy, str(pick_device(options.device)))
+    result = evaluate(model, judge, prompts, plan, options.json, watch, who)
     low, high = result["ci95"]
     print(
         f"overall {result['overall']:.3f}  95 % interval {low:.3f} to {high:.3f}  ({result['prompts']} prompts)"
     )
     for task, entry in result["tasks"].items():
         print(f"  {task:14s} {entry['score']:.3f}  ({entry['count']} prompts)")
+
+
+def thinned(prompts: list[dict], limit: int | None) -> list[dict]:
+    """Every K-th prompt, so that about `limit` remain; all of them without a limit."""
+    if limit is None:
+        return prompts
+    if limit < 1:
+        raise UserError(f"--limit is {limit}; expected at least 1")
+    return prompts[:: max(1, round(len(prompts) / limit))]
+
+
+def run_table(options: argparse.Namespace) -> None:
+    """Measures every strategy and prints the table that it writes."""
+    from tqdm import tqdm
+
+    from cotlib import table
+    from cotlib.assets import data_dir
+    from cotlib.world import benchmark
+
+    if options.n < 1:
+        raise UserError(f"n is {options.n}; expected a whole number of at least 1")
+    if options.split not in ("test", "dev"):
+        raise UserError(f'there is no split "{options.split}"; expected test or dev')
+    prompts = thinned(benchmark(options.split), options.limit)
+    out = options.json or data_dir() / "results" / "search.json"
+    writable_folder(out.parent)
+    result = table.run(prompts, table.TablePlan(options.n, parse_seeds(options.seeds)), out,
+                       watch=lambda lines, done, of: tqdm(lines, initial=done, total=of, unit="prompt", file=sys.stderr))  # fmt: skip
+    print(table.text(result))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -191,7 +216,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def run_train(options: argparse.Namespace) -> None:
     """Runs one recipe into the folder `--out`."""
-    from cotlib.train import detector, generator, tokenizer, verifier_stages
+    from cotlib.train import detector, generator, stages, tokenizer
 
     if options.minutes is not None and not options.minutes > 0:
         raise UserError(f"--minutes is {options.minutes}; expected more than 0")
@@ -207,12 +232,12 @@ def run_train(options: argparse.Namespace) -> None:
                 f"{options.stage} goes on from generator-{generator.START[stage]}; give its folder with --init"
             )
         metrics = generator.run(out, stage, start=options.init, **common)
-    elif options.stage in verifier_stages.STAGES:
+    elif options.stage in stages.STAGES:
         given = {"start": options.init, "data": options.data}
-        more = {name: given[name] for name in verifier_stages.TAKES[options.stage]}
-        metrics = verifier_stages.STAGES[options.stage](out, **common, **more)
+        more = {name: given[name] for name in stages.TAKES[options.stage]}
+        metrics = stages.STAGES[options.stage](out, **common, **more)
     else:
-        names = [*recipes, *(f"generator-{s}" for s in generator.STAGES), *verifier_stages.STAGES]
+        names = [*recipes, *(f"generator-{s}" for s in generator.STAGES), *stages.STAGES]
         raise UserError(f'there is no recipe "{options.stage}"; expected one of {", ".join(names)}')
     print(json.dumps(metrics))
 

@@ -15,8 +15,11 @@ import torch
 
 from cotlib.devices import on_all_cores
 from cotlib.errors import UserError
+from cotlib.interfaces import Verifier
 from cotlib.judging.stats import bootstrap_interval, coverage, task_means
+from cotlib.loading import load
 from cotlib.search import STRATEGIES, Ledger, decode_all
+from cotlib.search.parm_plus_plus import Correct
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,41 @@ class Row:
     ledger: dict
 
 
-def helpers(plan: Plan, verifier, judge, metadatas: list[dict]) -> dict:
-    """The keyword arguments that the plan's strategy takes besides steps and guidance."""
+@dataclass(frozen=True)
+class Staff:
+    """Who a strategy may ask besides the judge; None where it asks nobody (`staff` knows what each needs)."""
+
+    verifier: Verifier | None = None
+    correction: Correct | None = None
+
+
+NOBODY = Staff()
+
+
+def staff(strategy: str, device: str = "cpu") -> Staff:
+    """The shipped models that a strategy needs."""
+    entry = STRATEGIES[strategy]
+    return Staff(entry.verifier and load("verifier", weights=entry.verifier, device=device),
+                 load("correction", weights="local-edit", device=device) if entry.corrects else None)  # fmt: skip
+
+
+def helpers(plan: Plan, who: Staff, judge, metadatas: list[dict]) -> dict:
+    """The keyword arguments that the plan's strategy takes."""
     entry = STRATEGIES[plan.strategy]
     options = {"steps": plan.steps, "guidance": plan.guidance}
     if entry.verifier:
-        options["verifier"] = verifier
+        options["verifier"] = who.verifier
+    if entry.corrects:
+        options |= {"correct": who.correction, "also_faulty": who.verifier.faulty}
     if entry.judge:
         options |= {"judge": judge, "metadatas": metadatas}
     return options
 
 
-def measure_prompt(model, judge, metadata: dict, plan: Plan, verifier=None) -> Row:
+def measure_prompt(model, judge, metadata: dict, plan: Plan, who: Staff = NOBODY) -> Row:
     """Runs the strategy once per seed. With `single` every drawn picture is judged, else the chosen ones."""
     ledger, scores = Ledger(), []
-    options = helpers(plan, verifier, judge, [metadata])
+    options = helpers(plan, who, judge, [metadata])
     for seed in plan.seeds:
         outcome = STRATEGIES[plan.strategy](model, [metadata["prompt"]], plan.n, seed, ledger, **options)
         images = decode_all(model, outcome)[0] if plan.strategy == "single" else outcome.images
@@ -75,12 +98,10 @@ def measure_prompt(model, judge, metadata: dict, plan: Plan, verifier=None) -> R
 
 
 def measure(
-    model, judge, prompts: list[dict], plan: Plan, threads: int | None = None, verifier=None
+    model, judge, prompts: list[dict], plan: Plan, threads: int | None = None, who: Staff = NOBODY
 ) -> Iterator[Row]:
     """Yields a `Row` per prompt, in order; `threads` prompts are worked on at once (default: one per core)."""
-    return on_all_cores(
-        lambda metadata: measure_prompt(model, judge, metadata, plan, verifier), prompts, threads
-    )
+    return on_all_cores(lambda metadata: measure_prompt(model, judge, metadata, plan, who), prompts, threads)
 
 
 def summarise(rows: list[Row], plan: Plan) -> dict:
@@ -121,7 +142,7 @@ def total(rows: list[Row]) -> dict:
 
 
 def evaluate(model, judge, prompts: list[dict], plan: Plan, out: Path | str,
-             watch: Callable[[Iterator[Row], int, int], Iterator[Row]] | None = None, verifier=None) -> dict:  # fmt: skip
+             watch: Callable[[Iterator[Row], int, int], Iterator[Row]] | None = None, who: Staff = NOBODY) -> dict:  # fmt: skip
     """Measures all prompts, writes the JSON object to `out` and returns it; resumes a call that was stopped.
 
     watch: wraps the iterator of rows (rows, done, of) to show progress. Raises UserError when `out` cannot be written.
@@ -143,7 +164,7 @@ def evaluate(model, judge, prompts: list[dict], plan: Plan, out: Path | str,
         if not rows:
             stream.truncate(0)
             stream.write(header + "\n")
-        fresh = measure(model, judge, prompts[len(rows) :], plan, verifier=verifier)
+        fresh = measure(model, judge, prompts[len(rows) :], plan, who=who)
         for row in watch(fresh, len(rows), len(prompts)) if watch else fresh:
             rows.append(row)
             stream.write(json.dumps(vars(row)) + "\n")

@@ -157,7 +157,8 @@ class Verifier(Protocol):
     @property
     def questions(self) -> tuple[str, ...]:
         """The questions it was made for. It may also have `ask_from`, the first step at which CLARITY is worth
-        asking, and `reflect` when REFLECT is among its questions."""
+        asking, `thresholds`, the P(yes) of CLARITY and POTENTIAL that PARM takes for yes, and `reflect` when REFLECT
+        is among its questions."""
         ...
 
     def ask(self, question: str, prompts: list[str], images: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""One door to everything that ships: `load("generator")`, `load("tokenizer")`, `load("judge")`, `load("verifier")`."""
+"""One door to everything that ships: `load("generator")`, `load("tokenizer")`, `load("judge")`, `load("verifier")`,
+`load("correction")`."""
 
 from pathlib import Path
 
@@ -21,8 +22,9 @@ def load(
     """A shipped model, ready to use.
 
     what: "generator" (order "masked" or "raster", weights "base" or "clean"), "tokenizer", "judge" (kind "detector"
-    or "template"), or "verifier" (weights "zero-shot", "orm", "prm", "parm" or "parm++"). `weights` may also be a
-    checkpoint folder. Raises UserError for anything else.
+    or "template"), "verifier" (weights "zero-shot", "orm", "prm", "parm" or "parm++"), or "correction" (weights
+    "local-edit" or "anew": what PARM++ calls to correct a picture). `weights` may also be a checkpoint folder, except
+    for corrections. Raises UserError for anything else.
     """
     if what == "tokenizer":
         from cotlib.models.tokenizer import PictogramTokenizer
@@ -45,7 +47,22 @@ def load(
         from cotlib.verifying import LearnedVerifier
 
         return LearnedVerifier.from_pretrained(verifier_folder(weights), device)
-    raise UserError(f'there is no "{what}" to load; expected "generator", "tokenizer", "judge" or "verifier"')
+    if what == "correction":
+        return _correction(weights, device)
+    names = '"generator", "tokenizer", "judge", "verifier" or "correction"'
+    raise UserError(f'there is no "{what}" to load; expected {names}')
+
+
+def _correction(kind: str, device: str):
+    from cotlib.correcting import Anew, LocalEdit
+    from cotlib.models.corrector import PictogramCorrector
+
+    kinds = {"local-edit": LocalEdit, "anew": Anew}
+    if kind not in kinds:
+        raise UserError(f'there is no correction "{kind}"; expected "local-edit" or "anew"')
+    corrector = PictogramCorrector.from_pretrained(data_dir() / "corrector", device)
+    corrector.tokenizer = load("tokenizer", device=device)
+    return kinds[kind](corrector)
 
 
 def generator_folder(order: str, weights: str) -> Path:

@@ -560,7 +560,7 @@ def test_each_prompt_has_its_own_number_of_rounds():
 def test_a_correction_may_be_denied_the_words():
     correction = Correction()
     parm_plus_plus(StubModel(), ["x"], 2, verifier=script(False, True), correct=correction, words=False)
-    assert correction.calls == [(1, ["x"], [""], [("x",)])]
+    assert correction.calls == [(1, ["x"], [""], [()])]
 
 
 def test_redrawing_draws_fresh_paths_at_the_price_of_one_picture_a_round():

@@ -15,6 +15,7 @@ from cotlib.models.generator import GeneratorConfig, PictogramGenerator
 from cotlib.models.verifier import MAX_WORDS, QUESTIONS, WORDS, PictogramVerifier, VerifierConfig, text_batch
 from cotlib.train import verifier as verifier_recipe
 from cotlib.train import verifier_report
+from cotlib.train.stages import STAGES, TAKES
 from cotlib.train.verifier import Painter, eye_loss, fact_loss, word_loss
 from cotlib.train.verifier_captions import LESSONS, Curriculum, draw_captions, word_facts, wrong_words
 from cotlib.train.verifier_paths import (
@@ -28,7 +29,6 @@ from cotlib.train.verifier_paths import (
     unpack_things,
 )
 from cotlib.train.verifier_rollouts import continue_rounds, roll_out
-from cotlib.train.verifier_stages import STAGES, TAKES
 from cotlib.train.verifier_tuned import OwnPictures, TunedRecipe, adopt, encode_words, tuned_loss
 from cotlib.verifying import LearnedVerifier
 from cotlib.world.prompts import benchmark, encode, parse_prompt, split_of

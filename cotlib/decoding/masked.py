@@ -9,12 +9,14 @@ runs the network once per prompt.
 """
 
 from collections.abc import Generator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cotlib.decoding.noise import draw_codes, gumbel, path_uniforms
 from cotlib.decoding.schedule import check_steps, check_temperature, masked_count, temperatures
+from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel, Step
 
 
@@ -37,25 +39,32 @@ def remask(confidence: Tensor, known: Tensor, left: int) -> Tensor:
 def masked_rounds(
     model: ImageTokenModel, prompts: list[str], paths: list[int], seed: int,
     steps: int | None = None, guidance: float | None = None, temperature: float = 1.0,
+    start: Tensor | None = None, prefix: Any = None, owners: list[str] | None = None,
 ) -> Generator[Step, Tensor | None, None]:  # fmt: skip
     """Yields a `Step` after each round; send back bool [B] to stop the other rows, or nothing to go on with all.
 
     prompts, paths: one entry per row; rows of one prompt share their text prefix. steps, guidance: the model's own
     unless given. temperature: start of the annealed noise in the choice of tokens to keep (1.0 in Show-o).
+    start: long [B, N], codes to begin from instead of an empty canvas; only tokens that are `mask_id` are drawn, and
+    every row has as many of them. prefix: one row per path, instead of that of the prompts. owners: texts that the
+    random numbers belong to, instead of the prompts.
     """
-    n = model.grid[0] * model.grid[1]
+    n = _unknown(start, model)
     steps = check_steps(model.config.steps if steps is None else steps, n)
     scales = temperatures(steps, check_temperature(temperature))
-    uniforms = path_uniforms(seed, prompts, paths, (steps, 2, n)).to(model.device)
+    size = model.grid[0] * model.grid[1]
+    uniforms = path_uniforms(seed, owners or prompts, paths, (steps, 2, size)).to(model.device)
     distinct = list(dict.fromkeys(prompts))
     owner = torch.tensor([distinct.index(p) for p in prompts])
-    shared = model.prefix(distinct, guidance)
-    prefix = shared.select(owner)
+    alike = start is None and prefix is None  # all rows of a prompt are the same empty canvas
+    if prefix is None:
+        shared = model.prefix(distinct, guidance)
+        prefix = shared.select(owner)
     number = torch.tensor(paths)
-    codes = torch.full((len(prompts), n), model.mask_id, device=model.device)
-    masked = torch.ones_like(codes, dtype=torch.bool)
+    codes = torch.full((len(prompts), size), model.mask_id, device=model.device) if start is None else start
+    masked = codes == model.mask_id
     for step, scale in enumerate(scales):
-        if step == 0:  # all rows of a prompt are the same empty canvas
+        if step == 0 and alike:
             logits = model.logits(shared, codes[: len(distinct)], masked[: len(distinct)])
             logits = logits.unflatten(0, (len(distinct), n))[owner].flatten(0, 1)
         else:
@@ -78,6 +87,17 @@ def masked_rounds(
             owner, number = owner[go_on], number[go_on]
             if not len(codes):
                 return
+
+
+def _unknown(start: Tensor | None, model: ImageTokenModel) -> int:
+    """Tokens that each row has to draw; UserError when there are none or the rows differ."""
+    if start is None:
+        return model.grid[0] * model.grid[1]
+    counts = (start == model.mask_id).sum(1)
+    if not len(counts) or int(counts[0]) == 0 or bool((counts != counts[0]).any()):
+        raise UserError(f"the rows to go on from have {counts.tolist()} masked tokens; expected as many in each, and at "
+                        "least one; group the rows by their masked tokens")  # fmt: skip
+    return int(counts[0])
 
 
 def sample_masked(

@@ -11,6 +11,7 @@ part of their meaning; without this, words and codes bind far more slowly.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -180,14 +181,26 @@ class PictogramGenerator(nn.Module):
 
     def text(self, ids: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Token ids [P, T] to each layer's keys and values [P, heads, T, D/heads]; causal, right padding harmless."""
-        x = self.words(ids) + self.word_places[: ids.shape[1]]
-        keys, values = [], []
+        return self.keys_values(self.words(ids) + self.word_places[: ids.shape[1]])
+
+    def keys_values(self, x: Tensor, valid: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        """Embedded prefix tokens [P, T, D] to each layer's keys and values, causally, as in `text`.
+
+        valid: bool [P, T], tokens that later ones may see; the first must be among them. All of them unless given.
+        """
+        keys, values, mask = [], [], None
+        if valid is not None:
+            mask = (
+                torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+                & valid[:, None, None]
+            )
         for i, block in enumerate(self.blocks):
             q, k, v = block.project(x)
             keys.append(k)
             values.append(v)
             if i + 1 < len(self.blocks):
-                x = block.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+                attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+                x = block.finish(x, attended)
         return keys, values
 
     def image(
@@ -325,12 +338,12 @@ class PictogramGenerator(nn.Module):
         return self.image(self.inputs(codes), keys, values, valid, layers)
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str, device: str = "cpu") -> "PictogramGenerator":
+    def from_pretrained(cls, folder: Path | str, device: str = "cpu") -> Self:
         """Loads a checkpoint folder; UserError when it is missing, damaged or of another model."""
         return load_checkpoint(folder, cls._build, device)
 
     @classmethod
-    def _build(cls, config: dict) -> "PictogramGenerator":
+    def _build(cls, config: dict) -> Self:
         return cls(GeneratorConfig(**config))
 
     def save_pretrained(self, folder: Path | str, card: dict) -> None:

@@ -44,6 +44,8 @@ class VerifierConfig:
     questions: tuple[str, ...] = ()
     world: str = WORLD
     ask_from: int = 0  # step, from 0, before which hardly any picture is clear
+    clear: float = 0.5  # P(yes) to CLARITY and to POTENTIAL that counts as yes in PARM,
+    promising: float = 0.5  # chosen on development prompts (`train.verifier_thresholds`)
     width: int = 128
     layers: int = 3
     heads: int = 4
@@ -151,6 +153,11 @@ class PictogramVerifier(nn.Module):
     def ask_from(self) -> int:
         """The first step, from 0, at which CLARITY is worth asking."""
         return self.config.ask_from
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """P(yes) from which on PARM takes CLARITY and POTENTIAL for answered with yes."""
+        return self.config.clear, self.config.promising
 
     # ----- pieces, with gradients ------------------------------------------------------------------------------------
 

@@ -5,34 +5,25 @@ good. In raster order that is the exact log-likelihood of the picture, divided b
 order in which this path happened to fix its tokens. Every path has N tokens, so the sum would choose the same one.
 """
 
-import torch
-
-from cotlib.interfaces import ImageTokenModel, Outcome, Row, Step
+from cotlib.interfaces import ImageTokenModel, Outcome
 from cotlib.search.ledger import Ledger
-from cotlib.search.paths import candidates, decode, of_chosen, pick_each, run_paths, stack_codes
+from cotlib.search.paths import Drawn, decode, draw, of_chosen, pick_each, stack_codes
 
 LOG_P = "LOG_P"  # the name of this score in a path's record
 
 
 def logprob(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
-    steps: int | None = None, guidance: float | None = None,
+    steps: int | None = None, guidance: float | None = None, *, drawn: Drawn | None = None,
 ) -> Outcome:  # fmt: skip
     """Draws n pictures a prompt and takes the one with the highest mean log-probability, under guidance if there is
-    any. Only the chosen pictures are decoded."""
+    any. Only the chosen pictures are decoded. drawn: as in `single`."""
     ledger = Ledger() if ledger is None else ledger
-    paths, rows = candidates(prompts, n)
-    total = torch.zeros(len(rows))
-
-    def add(step: Step, _: list[Row]) -> None:
-        nonlocal total
-        fixed = step.log_p.masked_fill(step.masked, 0.0)  # [B, N], codes drawn now and not hidden again
-        total = total + fixed.sum(1).cpu()
-
-    last = run_paths(model, rows, seed, ledger, add, steps=steps, guidance=guidance)
-    scores = (total / len(rows[0].path.codes)).tolist()
+    drawn = drawn or draw(model, prompts, n, seed, steps, guidance)
+    paths, rows = drawn.again(ledger)
+    scores = [total / len(rows[0].path.codes) for total in drawn.log_p]
     for row, score in zip(rows, scores, strict=True):
-        row.path.note(LOG_P, last, score)
+        row.path.note(LOG_P, drawn.last, score)
     chosen, ties = pick_each(scores, n)
     images = decode(model, of_chosen(stack_codes(rows), chosen, n), ledger)
     return Outcome(images, chosen, paths, ledger, ties)

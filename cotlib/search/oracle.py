@@ -3,7 +3,7 @@
 from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel, Judge, Outcome
 from cotlib.search.ledger import Ledger
-from cotlib.search.paths import candidates, decode, of_chosen, pick_each, run_paths, stack_codes
+from cotlib.search.paths import Drawn, decode, draw, of_chosen, pick_each, stack_codes
 
 JUDGE = "JUDGE"  # the name of this score in a path's record, and of its calls in the ledger
 
@@ -11,12 +11,12 @@ JUDGE = "JUDGE"  # the name of this score in a path's record, and of its calls i
 def oracle(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
     steps: int | None = None, guidance: float | None = None, *,
-    judge: Judge | None = None, metadatas: list[dict] | None = None,
+    judge: Judge | None = None, metadatas: list[dict] | None = None, drawn: Drawn | None = None,
 ) -> Outcome:  # fmt: skip
     """Draws n pictures a prompt and takes the first that the judge calls right, or path 0 if there is none.
 
     metadatas: one per prompt, in GenEval's form. A bound, not a method: it knows the answer. `ties` counts the
-    right pictures, or all of them where none is right.
+    right pictures, or all of them where none is right. drawn: as in `single`.
     """
     if judge is None or metadatas is None or len(metadatas) != len(prompts):
         raise UserError(
@@ -24,8 +24,8 @@ def oracle(
             f"{len(metadatas or [])} metadatas for {len(prompts)} prompts; expected a judge and one metadata for each"
         )
     ledger = Ledger() if ledger is None else ledger
-    paths, rows = candidates(prompts, n)
-    last = run_paths(model, rows, seed, ledger, steps=steps, guidance=guidance)
+    drawn = drawn or draw(model, prompts, n, seed, steps, guidance)
+    (paths, rows), last = drawn.again(ledger), drawn.last
     images = decode(model, stack_codes(rows), ledger)
     with ledger.timed("judge"):
         verdicts = judge([metadata for metadata in metadatas for _ in range(n)], images)

@@ -7,25 +7,28 @@ choice repeats and good pictures do not all read as 1. Of equal scores the lowes
 
 from cotlib.interfaces import FINAL, ImageTokenModel, Outcome, Verifier
 from cotlib.search.ledger import Ledger
-from cotlib.search.paths import ask, candidates, decode, need, of_chosen, pick_each, run_paths, stack_codes
+from cotlib.search.paths import Drawn, ask, candidates, decode, draw, need, of_chosen, pick_each, stack_codes
 from cotlib.search.released import leaky_paths, word_missing
 
 
 def orm(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
     steps: int | None = None, guidance: float | None = None, *,
-    verifier: Verifier | None = None, paper_compatible: bool = False,
+    verifier: Verifier | None = None, paper_compatible: bool = False, drawn: Drawn | None = None,
 ) -> Outcome:  # fmt: skip
     """Draws n pictures a prompt and takes the one with the highest P(yes) to FINAL.
 
     verifier: zero-shot and fine-tuned differ in their weights alone. paper_compatible: the released code's rules,
-    see `cotlib.search.released`. Raises UserError when n < 1 or the verifier lacks FINAL, before anything is drawn.
+    see `cotlib.search.released`. drawn: as in `single`. Raises UserError when n < 1 or the verifier lacks FINAL, before anything is drawn.
     """
     need(verifier, FINAL)
     ledger = Ledger() if ledger is None else ledger
-    paths, rows = candidates(prompts, n)
-    draw = leaky_paths if paper_compatible else run_paths
-    last = draw(model, rows, seed, ledger, steps=steps, guidance=guidance)
+    if paper_compatible:
+        paths, rows = candidates(prompts, n)
+        last = leaky_paths(model, rows, seed, ledger, steps=steps, guidance=guidance)
+    else:
+        drawn = drawn or draw(model, prompts, n, seed, steps, guidance)
+        (paths, rows), last = drawn.again(ledger), drawn.last
     images = decode(model, stack_codes(rows), ledger)
     odds = ask(verifier, FINAL, rows, images, last, ledger, strict=not paper_compatible)
     chosen, ties = pick_each([word_missing(p, 0.0) for p in odds], n)

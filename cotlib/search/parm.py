@@ -30,14 +30,15 @@ from cotlib.search.released import released_parm
 def parm(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
     steps: int | None = None, guidance: float | None = None, *,
-    verifier: Verifier | None = None, clear: float = 0.5, promising: float = 0.5, ask_from: int | None = None,
+    verifier: Verifier | None = None, clear: float | None = None, promising: float | None = None,
+    ask_from: int | None = None,
     paper_compatible: bool = False,
 ) -> Outcome:  # fmt: skip
     """From step `ask_from` on asks CLARITY of the full guess, at the first clear step POTENTIAL of the same picture;
     a path that is not promising stops for good. FINAL picks among the promising ones.
 
-    clear, promising: P(yes) that counts as yes; choose them on development prompts. ask_from: step, from 0; the
-    verifier's own `ask_from` unless given (at the latest the last step), or 0 if it has none.
+    clear, promising: P(yes) that counts as yes; the verifier's own `thresholds` unless given, or one half if it has
+    none. ask_from: step, from 0; the verifier's own `ask_from` unless given (at the latest the last step), or 0.
     No promising path left: the stopped path with the highest POTENTIAL is drawn to its end after all, from its
     start, and the ledger counts it. Only if no path was ever clear does FINAL pick among all of them.
     paper_compatible: the released code's rules instead, see `cotlib.search.released`; thresholds and ask_from are
@@ -50,6 +51,8 @@ def parm(
         return released_parm(model, prompts, n, seed, ledger, steps, guidance, verifier)
     last = check_steps(model.config.steps if steps is None else steps, model.grid[0] * model.grid[1]) - 1
     paths, rows = candidates(prompts, n)
+    own = getattr(verifier, "thresholds", (0.5, 0.5))
+    clear, promising = (given if given is not None else own[i] for i, given in enumerate((clear, promising)))
     watch = stop_unpromising(model, verifier, ledger, clear, promising, first_step(verifier, ask_from, last))
     run_paths(model, rows, seed, ledger, watch, steps=steps, guidance=guidance)
 

@@ -86,7 +86,7 @@ def correct_chosen(
 ) -> Outcome:  # fmt: skip
     """Reflects on an outcome's chosen pictures and corrects those refused, until accepted or after `rounds` rounds.
 
-    words: with False the correction gets the reflections without their words. also_faulty: with it a refused
+    words: with False the correction gets the reflections without their words and faults, a bare "no". also_faulty: with it a refused
     picture is corrected only if this second opinion finds a fault too. The last picture is handed over; after the
     last round nobody is asked any more. Writes `images`, and into `rounds` every picture and what was said of it;
     `chosen` stays the path that all began with.
@@ -106,7 +106,7 @@ def correct_chosen(
         if not waiting:
             break
         told = [
-            r if words else replace(r, words="")
+            r if words else replace(r, words="", faults=())
             for r, again in zip(reflections, faulty, strict=True)
             if again
         ]

@@ -5,6 +5,7 @@ every path owns its randomness, those that go on draw the same codes as if nobod
 """
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +25,47 @@ def candidates(prompts: list[str], n: int) -> tuple[list[list[Path]], list[Row]]
         raise UserError(f"n is {n}; expected a whole number of at least 1")
     paths = [[Path(k) for k in range(n)] for _ in prompts]
     return paths, [Row(prompt, path) for prompt, own in zip(prompts, paths, strict=True) for path in own]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Finished paths for several strategies to choose from, when these are compared on the same paths.
+
+    paths: n for each prompt; last: the last step; log_p: sum over the tokens of the log-probability each code had when
+    it was drawn for good, one float for each path, all of the first prompt first; cost: what drawing took.
+    """
+
+    prompts: list[str]
+    paths: list[list[Path]]
+    last: int
+    log_p: list[float]
+    cost: Ledger
+
+    def again(self, ledger: Ledger) -> tuple[list[list[Path]], list[Row]]:
+        """Fresh paths with the same codes, and the same as rows, as if `ledger` had paid for drawing them."""
+        ledger.add(self.cost)
+        paths = [[Path(path.number, path.codes) for path in own] for own in self.paths]
+        return paths, [
+            Row(prompt, path) for prompt, own in zip(self.prompts, paths, strict=True) for path in own
+        ]
+
+
+def draw(
+    model: ImageTokenModel, prompts: list[str], n: int, seed: int = 0, steps: int | None = None,
+    guidance: float | None = None,
+) -> Drawn:  # fmt: skip
+    """Draws n paths a prompt to their ends."""
+    ledger = Ledger()
+    paths, rows = candidates(prompts, n)
+    total = torch.zeros(len(rows))
+
+    def add(step: Step, _: list[Row]) -> None:
+        nonlocal total
+        fixed = step.log_p.masked_fill(step.masked, 0.0)  # [B, N], codes drawn now and not hidden again
+        total = total + fixed.sum(1).cpu()
+
+    last = run_paths(model, rows, seed, ledger, add, steps=steps, guidance=guidance)
+    return Drawn(list(prompts), paths, last, total.tolist(), ledger)
 
 
 def need(verifier: Verifier | None, *questions: str) -> None:

@@ -18,12 +18,13 @@ class Entry:
     """A strategy, to be called like the function itself.
 
     verifier: which weights to pass as `verifier`, None when it asks nobody. judge: whether it needs `judge` and
-    `metadatas`.
+    `metadatas`. corrects: whether it needs a correction.
     """
 
     run: Strategy
     verifier: str | None = None
     judge: bool = False
+    corrects: bool = False
 
     def __call__(self, *arguments, **options) -> Outcome:
         return self.run(*arguments, **options)
@@ -37,6 +38,6 @@ STRATEGIES = {
     "prm-zs": Entry(partial(prm, question=FINAL), "zero-shot"),
     "prm": Entry(prm, "prm"),
     "parm": Entry(parm, "parm"),
-    "parm++": Entry(parm_plus_plus, "parm++"),
+    "parm++": Entry(parm_plus_plus, "parm++", corrects=True),
     "oracle": Entry(oracle, judge=True),
 }

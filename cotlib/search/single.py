@@ -4,20 +4,20 @@ import torch
 
 from cotlib.interfaces import ImageTokenModel, Outcome
 from cotlib.search.ledger import Ledger
-from cotlib.search.paths import candidates, decode, run_paths, stack_codes
+from cotlib.search.paths import Drawn, decode, draw, stack_codes
 
 
 def single(
     model: ImageTokenModel, prompts: list[str], n: int = 1, seed: int = 0, ledger: Ledger | None = None,
-    steps: int | None = None, guidance: float | None = None,
+    steps: int | None = None, guidance: float | None = None, *, drawn: Drawn | None = None,
 ) -> Outcome:  # fmt: skip
     """Draws n independent pictures a prompt. `chosen` is path 0 everywhere; `images` holds the chosen pictures.
 
-    Every path's codes are in `paths`, so whoever wants all pictures can decode them.
+    Every path's codes are in `paths`, so whoever wants all pictures can decode them. drawn: paths to take instead of
+    drawing, here and in all strategies that choose among finished paths.
     """
     ledger = Ledger() if ledger is None else ledger
-    paths, rows = candidates(prompts, n)
-    run_paths(model, rows, seed, ledger, steps=steps, guidance=guidance)
+    paths, rows = (drawn or draw(model, prompts, n, seed, steps, guidance)).again(ledger)
     images = decode(model, stack_codes(rows[::n]), ledger)
     return Outcome(images, [0] * len(prompts), paths, ledger)
 

@@ -49,7 +49,7 @@ _RELATIONS = torch.tensor([WORDS.index(word) for word in RELATION_WORDS])
 class VerifierRecipe:
     """Hyperparameters; `minutes` is wall time of two processes on two cores, both parts together."""
 
-    minutes: float = 10.0
+    minutes: float = 14.0
     eye: float = 0.08  # share of the time for the first part
     batch: int = 32  # pictures a process, with two captions each in the second part
     decoded: float = 0.5  # share of pictures that went through the tokenizer

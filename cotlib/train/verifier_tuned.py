@@ -62,7 +62,7 @@ class TunedRecipe:
 STAGES = {
     "orm": TunedRecipe(6, {FINAL: 24}),
     "prm": TunedRecipe(6, {STEP: 24}),
-    "parm": TunedRecipe(8, {FINAL: 12, CLARITY: 8, POTENTIAL: 12}),
+    "parm": TunedRecipe(10, {FINAL: 12, CLARITY: 8, POTENTIAL: 12}),
     "parm-plus": TunedRecipe(
         10, {FINAL: 6, CLARITY: 6, POTENTIAL: 6, REFLECT: 12}, drawn=16, muon_lr=0.01, adam_lr=2e-3
     ),

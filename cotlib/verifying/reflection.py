@@ -20,14 +20,17 @@ from cotlib.models.verifier import ACCEPT, PictogramVerifier
 from cotlib.verifying.faults import Fault, parse_words
 from cotlib.verifying.repair import find_faults, things_of
 from cotlib.world.prompts import parse_prompt
+from cotlib.world.scenes import Thing
 
 
 @dataclass(frozen=True)
 class Reflection(interfaces.Reflection):
-    """accepted: nothing is to be changed. words: as said. faults: what can be acted on. flags: what was dropped."""
+    """accepted: nothing is to be changed. words: as said. faults: what can be acted on. flags: what was dropped.
+    seen: the things in the picture, as the verifier's eye sees them, on the grid of places."""
 
     faults: tuple[Fault, ...] = ()
     flags: tuple[str, ...] = ()
+    seen: tuple[Thing, ...] = ()
 
 
 class LearnedVerifier(PictogramVerifier):
@@ -49,9 +52,10 @@ class LearnedVerifier(PictogramVerifier):
 
 def understand(words: Sequence[str], metadata: dict, seen: Iterable[Detection]) -> Reflection:
     """Words about a picture of the prompt in which `seen` was seen, read by the rule above."""
-    words, text = tuple(words), " ".join(words)
+    words, text, seen = tuple(words), " ".join(words), list(seen)
+    things = things_of(seen, metadata["tag"])
     if words == (ACCEPT,):
-        return Reflection(True, text)
+        return Reflection(True, text, seen=things)
     faults, rest = parse_words(words)
     flags = [f'"{" ".join(rest)}" cannot be read as a fault.'] if rest or not words else []
     wanted = {clause["class"]: clause for clause in metadata["include"]}
@@ -63,7 +67,7 @@ def understand(words: Sequence[str], metadata: dict, seen: Iterable[Detection]) 
             flags.append(f'"{" ".join(fault.words())}": {problem}.')
         else:
             kept.append(fault)
-    return Reflection(False, text, tuple(kept), tuple(flags))
+    return Reflection(False, text, tuple(kept), tuple(flags), things)
 
 
 def _problem(fault: Fault, wanted: dict[str, dict], there: set[str]) -> str | None:

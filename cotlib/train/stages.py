@@ -1,4 +1,4 @@
-"""The recipes around verifiers by their names on the command line.
+"""The recipes around verifiers and corrections by their names on the command line.
 
 verifier-zs          the zero-shot verifier, from clean drawings
 verifier-paths       data: the generator's own paths with verdicts (a folder for --data, not a checkpoint)
@@ -6,20 +6,26 @@ verifier-orm         tuned on finished pictures
 verifier-prm         tuned on states with rollouts
 verifier-parm        tuned on all three questions of PARM
 verifier-parm-plus   goes on from verifier-parm and learns to say what is wrong
+verifier-thresholds  chooses the thresholds of a PARM verifier and writes them into its folder
+corrector            the generator tuned to correct a failed picture
 """
 
 from functools import partial
 
-from cotlib.train import verifier, verifier_paths, verifier_tuned
+from cotlib.train import corrector, verifier, verifier_paths, verifier_thresholds, verifier_tuned
 
 # Name -> run(out, seed=, minutes=, resume=, ...); TAKES says which of `start` (--init) and `data` it needs as well.
 STAGES = {
     "verifier-zs": verifier.run,
     "verifier-paths": verifier_paths.run,
     **{f"verifier-{name}": partial(verifier_tuned.run, stage=name) for name in verifier_tuned.STAGES},
+    "verifier-thresholds": verifier_thresholds.run,
+    "corrector": corrector.run,
 }
 TAKES = {
     "verifier-zs": ("data",),
     "verifier-paths": ("start",),
     **{f"verifier-{name}": ("start", "data") for name in verifier_tuned.STAGES},
+    "verifier-thresholds": (),
+    "corrector": ("start", "data"),
 }

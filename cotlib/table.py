@@ -1,0 +1,269 @@
+"""The table of all strategies on the same prompts: `python -m cotlib table`.
+
+Everything that can be shared is drawn once: the strategies that choose among finished paths choose among the same
+ones, and the forms of PARM++ go on from the same choice of PARM. Each pays for what it would have needed alone, so
+ledgers and seconds are those of separate runs. Differences are between paired prompts.
+
+A stopped run goes on where it was: finished prompts stand in a file beside the result.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from cotlib.assets import data_dir
+from cotlib.correcting import ExactReflections
+from cotlib.devices import on_all_cores
+from cotlib.errors import UserError
+from cotlib.evaluation import Row, coverage_curve, total, versions
+from cotlib.interfaces import FINAL, Outcome
+from cotlib.judging.stats import bootstrap_interval, paired_difference, task_means
+from cotlib.loading import load
+from cotlib.search import Ledger, correct_chosen, decode_all, logprob, oracle, orm, parm, prm, redraw, single
+from cotlib.search.paths import draw
+
+VERIFIERS = ("zero-shot", "orm", "prm", "parm", "parm++")
+COUNTS = (1, 2, 4, 8, 12, 16, 20)  # N of the curves
+REFLECTING = {  # name: (correction, further arguments of `correct_chosen`)
+    "parm++": ("local-edit", {"spare": True}),
+    "parm++ no second opinion": ("local-edit", {}),
+    "parm++ no words": ("local-edit", {"words": False}),
+    "parm++ redraw": ("redraw", {}),
+    "parm++ redraw if faulty": ("redraw", {"spare": True}),
+    "parm++ anew": ("anew", {"spare": True}),
+    "parm++ anew no words": ("anew", {"spare": True, "words": False}),
+    "parm++ upper bound": ("local-edit", {"exact": True}),
+}
+DIFFERENCES = (
+    ("orm-zs", "single"), ("orm-zs", "logprob"), ("logprob", "single"), ("orm", "orm-zs"), ("prm-zs", "single"),
+    ("prm", "single"), ("prm", "orm"), ("parm", "orm"), ("parm++", "parm"), ("parm++", "parm++ no words"),
+    ("parm++", "parm++ no second opinion"), ("parm++", "parm++ redraw"), ("parm++", "parm++ redraw if faulty"),
+    ("parm++", "parm++ anew"), ("parm++ anew", "parm++ redraw if faulty"), ("parm++ anew", "parm++ anew no words"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """What is measured: candidates a prompt, and seeds."""
+
+    n: int = 20
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+@dataclass
+class Cast:
+    """Everybody who takes part."""
+
+    model: object
+    judge: object
+    second: object  # an independent judge
+    verifiers: dict
+    corrections: dict
+
+
+def cast(device: str = "cpu") -> Cast:
+    """The shipped models."""
+    corrections = {kind: load("correction", weights=kind, device=device) for kind in ("local-edit", "anew")}
+    verifiers = {name: load("verifier", weights=name, device=device) for name in VERIFIERS}
+    return Cast(load("generator", device=device), load("judge"), load("judge", kind="template"), verifiers,
+                corrections | {"redraw": redraw})  # fmt: skip
+
+
+def measure_prompt(who: Cast, metadata: dict, plan: TablePlan) -> dict:
+    """One prompt's line: for each strategy the 0/1 scores by seed, those of the second judge, and the ledger; for the
+    strategies that choose among finished paths also the scores by N."""
+    line: dict = {
+        "prompt": metadata["prompt"],
+        "task": metadata["tag"],
+        "strategies": {},
+        "by_n": {},
+        "rounds": {},
+    }
+    for seed in plan.seeds:
+        for name, outcome in strategies(who, metadata, plan.n, seed):
+            images = decode_all(who.model, outcome)[0] if name == "single" else outcome.images
+            metadatas = [metadata] * len(images)
+            entry = line["strategies"].setdefault(name, {"scores": [], "second": [], "ledger": Ledger()})
+            right = [int(v.correct) for v in who.judge(metadatas, images)]
+            entry["scores"] += right
+            if name != "single":
+                entry["second"] += [int(v.correct) for v in who.second(metadatas, images)]
+            else:
+                truth = right
+            entry["ledger"].add(outcome.ledger)
+            scores = next((s for q in ("LOG_P", FINAL) for s in [[p.scores.get(q, [None])[0] for p in outcome.paths[0]]]
+                           if None not in s), None)  # fmt: skip
+            if scores and name in ("logprob", "orm-zs", "orm"):
+                curve = line["by_n"].setdefault(name, {str(k): [] for k in COUNTS if k <= plan.n})
+                for k in curve:
+                    curve[k].append(truth[max(range(int(k)), key=lambda i: (scores[i], -i))])
+            if outcome.rounds:
+                _note_rounds(line["rounds"].setdefault(name, []), who, metadata, outcome)
+    for entry in line["strategies"].values():
+        entry["ledger"] = entry["ledger"].as_dict()
+    return line
+
+
+def _note_rounds(histories: list, who: Cast, metadata: dict, outcome: Outcome) -> None:
+    """Appends whether the chosen picture and each of its corrections is right, by the judge."""
+    codes = torch.stack([r.codes for r in outcome.rounds[0]])
+    verdicts = who.judge([metadata] * len(codes), who.model.decode(codes))
+    histories.append([int(v.correct) for v in verdicts])
+
+
+def strategies(who: Cast, metadata: dict, n: int, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """(name, outcome) of every strategy for one prompt; see the module about what they share."""
+    model, prompts, verifiers = who.model, [metadata["prompt"]], who.verifiers
+    drawn = draw(model, prompts, n, seed)
+    yield "single", single(model, prompts, n, seed, drawn=drawn)
+    yield "logprob", logprob(model, prompts, n, seed, drawn=drawn)
+    yield "orm-zs", orm(model, prompts, n, seed, verifier=verifiers["zero-shot"], drawn=drawn)
+    yield "orm", orm(model, prompts, n, seed, verifier=verifiers["orm"], drawn=drawn)
+    yield "oracle", oracle(model, prompts, n, seed, judge=who.judge, metadatas=[metadata], drawn=drawn)
+    yield "prm-zs", prm(model, prompts, n, seed, verifier=verifiers["zero-shot"], question=FINAL)
+    yield "prm", prm(model, prompts, n, seed, verifier=verifiers["prm"])
+    yield "parm", parm(model, prompts, n, seed, verifier=verifiers["parm"])
+    reflecting = verifiers["parm++"]
+    before = parm(model, prompts, n, seed, verifier=reflecting)
+    yield "parm by parm++", before
+    for name, (correction, options) in REFLECTING.items():
+        start = replace(before, ledger=copy.deepcopy(before.ledger))
+        yield name, reflect_on(who, prompts, start, seed, correction, **options)
+
+
+def reflect_on(
+    who: Cast, prompts: list[str], outcome: Outcome, seed: int, correction: str, spare: bool = False,
+    exact: bool = False, words: bool = True,
+) -> Outcome:  # fmt: skip
+    """PARM++ from an outcome of PARM on. spare: the verifier's eye must find a fault too; exact: the judge reflects."""
+    verifier = who.verifiers["parm++"]
+    speaker = ExactReflections(who.judge, verifier) if exact else verifier
+    return correct_chosen(who.model, prompts, outcome, seed, verifier=speaker, correct=who.corrections[correction],
+                          words=words, also_faulty=verifier.faulty if spare else None)  # fmt: skip
+
+
+# ----- all prompts -------------------------------------------------------------------------------------------------
+
+
+def run(prompts: list[dict], plan: TablePlan, out: Path, who: Cast | None = None,
+        watch: Callable | None = None) -> dict:  # fmt: skip
+    """Measures all prompts, writes the table to `out` (JSON) and returns it; goes on with a run that was stopped.
+
+    watch: wraps the iterator of lines (lines, done, of) to show progress.
+    """
+    out = Path(out)
+    partial = out.with_suffix(".partial.jsonl")
+    header = json.dumps({"plan": asdict(plan) | {"seeds": list(plan.seeds)}, "prompts": [m["prompt"] for m in prompts],
+                         "strategies": list(REFLECTING)})  # fmt: skip
+    lines = finished(partial, header)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        stream = partial.open("a", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be written ({error.strerror}); give a file in a folder of yours"
+        ) from error
+    who = who or cast()
+    with stream:
+        stream.truncate(0)
+        for text in (header, *(json.dumps(line) for line in lines)):
+            stream.write(text + "\n")
+        stream.flush()
+        fresh = on_all_cores(lambda m: measure_prompt(who, m, plan), prompts[len(lines) :])
+        for line in watch(fresh, len(lines), len(prompts)) if watch else fresh:
+            lines.append(line)
+            stream.write(json.dumps(line) + "\n")
+            stream.flush()
+    result = summarise(lines, plan)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    partial.unlink()
+    return result
+
+
+def finished(partial: Path, header: str) -> list[dict]:
+    """Lines of an earlier, stopped run of the same plan and prompts; a half-written last one is left out."""
+    if not partial.is_file():
+        return []
+    first, *rest = partial.read_text(encoding="utf-8").splitlines() or [""]
+    lines = []
+    for text in rest if first == header else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def summarise(lines: list[dict], plan: TablePlan) -> dict:
+    """The table: per strategy truth with interval, tasks, the second judge, ledger; curves by N; paired differences."""
+    names = list(lines[0]["strategies"])
+    scores = {name: [(line["task"], line["strategies"][name]["scores"]) for line in lines] for name in names}
+    table = {}
+    for name in names:
+        overall, low, high = bootstrap_interval(scores[name])
+        second = [(line["task"], line["strategies"][name]["second"]) for line in lines]
+        rows = [Row(line["prompt"], line["task"], line["strategies"][name]["scores"], line["strategies"][name]["ledger"])
+                for line in lines]  # fmt: skip
+        table[name] = {
+            "overall": round(overall, 4), "ci95": [round(low, 4), round(high, 4)],
+            "tasks": {t: {"score": round(m, 4), "count": c} for t, (m, c) in task_means(scores[name]).items()},
+            "second_judge": round(bootstrap_interval(second, repeats=1)[0], 4) if second[0][1] else None,
+            "prompts": len(lines), "n": plan.n, "seeds": list(plan.seeds), "ledger": total(rows),
+        }  # fmt: skip
+        if name == "single":
+            table[name]["coverage"] = coverage_curve(rows)
+    curves = {}
+    for name in lines[0]["by_n"]:
+        curves[name] = {}
+        for k in lines[0]["by_n"][name]:
+            values = bootstrap_interval([(line["task"], line["by_n"][name][k]) for line in lines])
+            curves[name][k] = [round(v, 4) for v in values]
+    differences = {f"{a} - {b}": [round(v, 4) for v in paired_difference(scores[a], _as_many(scores[b], scores[a]))]
+                   for a, b in DIFFERENCES}  # fmt: skip
+    return {"strategies": table, "differences": differences, "by_n": curves, "rounds": rounds_of(lines),
+            "versions": versions()}  # fmt: skip
+
+
+def _as_many(rows: list, like: list) -> list:
+    """Rows reduced to their means where the other table has fewer pictures a prompt (single: all n are judged)."""
+    return [(task, [sum(s) / len(s)] * len(other)) for (task, s), (_, other) in zip(rows, like, strict=True)]
+
+
+def rounds_of(lines: list[dict]) -> dict[str, list[dict]]:
+    """For each form of PARM++ and each round: pictures corrected, of these wrong ones fixed and right ones broken."""
+    result = {}
+    for name in lines[0]["rounds"]:
+        histories = [history for line in lines for history in line["rounds"][name]]
+        steps = []
+        for r in range(1, max(map(len, histories))):
+            pairs = [(h[r - 1], h[r]) for h in histories if len(h) > r]
+            steps.append({"corrected": len(pairs), "fixed": sum(a < b for a, b in pairs),
+                          "broken": sum(a > b for a, b in pairs)})  # fmt: skip
+        result[name] = steps
+    return result
+
+
+def text(result: dict) -> str:
+    """The table in plain text: truth with its interval, token passes, verifier calls and seconds a prompt; differences."""
+    lines = [f"{'strategy':26s} truth  95 % interval   token passes  verifier calls  seconds   (a prompt)"]
+    for name, entry in result["strategies"].items():
+        ledger, runs = entry["ledger"], entry["prompts"] * len(entry["seeds"])
+        calls = sum(count for question, count in ledger["verifier_calls"].items() if question != "JUDGE")
+        low, high = entry["ci95"]
+        lines.append(f"{name:26s} {entry['overall']:.3f}  {low:.3f} to {high:.3f}  {ledger['generator_token_passes'] / runs:12,.0f}"
+                     f"  {calls / runs:14.1f}  {ledger['seconds'] / runs:7.3f}")  # fmt: skip
+    for name, (d, low, high) in result["differences"].items():
+        lines.append(f"{name:50s} {d:+.3f}  ({low:+.3f} to {high:+.3f})")
+    return "\n".join(lines)
+
+
+def stored(name: str = "search") -> dict:
+    """A table that ships in `data/results`; UserError when it does not."""
+    file = data_dir() / "results" / f"{name}.json"
+    if not file.is_file():
+        raise UserError(f"{file} is not there; make it with `python -m cotlib table --json {file}`")
+    return json.loads(file.read_text(encoding="utf-8"))

@@ -1,0 +1,186 @@
+"""The table of all strategies, and the choice of PARM's thresholds: small, with stand-ins for what is learned."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cotlib import load, table
+from cotlib.cli import main
+from cotlib.correcting import LocalEdit
+from cotlib.errors import UserError
+from cotlib.interfaces import CLARITY, FINAL, POTENTIAL, Path
+from cotlib.models.verifier import QUESTIONS, VerifierConfig
+from cotlib.search import Ledger, parm, redraw
+from cotlib.search.parm import who_is_left
+from cotlib.train import verifier_thresholds as thresholds
+from cotlib.verifying import LearnedVerifier
+from cotlib.world.prompts import benchmark
+
+
+@pytest.fixture(scope="module")
+def who():
+    """The shipped generator and judges with verifiers that were never trained."""
+    torch.manual_seed(0)
+    verifier = LearnedVerifier(VerifierConfig(questions=QUESTIONS, ask_from=3)).eval()
+    with torch.no_grad():
+        for layer in verifier.layers:
+            layer.out.weight.normal_(std=0.1)
+    model = load("generator")
+    corrections = {"local-edit": LocalEdit(model), "anew": redraw, "redraw": redraw}
+    return table.Cast(model, load("judge"), load("judge", kind="template"), dict.fromkeys(table.VERIFIERS, verifier),
+                      corrections)  # fmt: skip
+
+
+PROMPTS = benchmark("test")[::60]  # one of five tasks
+PLAN = table.TablePlan(n=3, seeds=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def result(who, tmp_path_factory):
+    return table.run(PROMPTS, PLAN, tmp_path_factory.mktemp("table") / "search.json", who)
+
+
+def test_every_strategy_has_a_row_with_interval_tasks_and_cost(result):
+    assert set(result["strategies"]) == {
+        "single", "logprob", "orm-zs", "orm", "oracle", "prm-zs", "prm", "parm", "parm by parm++", *table.REFLECTING,
+    }  # fmt: skip
+    for name, entry in result["strategies"].items():
+        low, high = entry["ci95"]
+        assert low <= entry["overall"] <= high and entry["ledger"]["seconds"] > 0, name
+        assert entry["ledger"]["generator_token_passes"] > 0 and len(entry["tasks"]) == 5
+
+
+def test_nobody_beats_the_oracle_on_the_same_paths(result):
+    rows = result["strategies"]
+    assert rows["oracle"]["overall"] >= max(
+        rows[name]["overall"] for name in ("single", "logprob", "orm-zs", "orm")
+    )
+
+
+def test_shared_drawing_costs_each_what_it_would_cost_alone(who, result):
+    alone = Ledger()
+    for metadata in PROMPTS:
+        for seed in PLAN.seeds:
+            outcome = parm(who.model, [metadata["prompt"]], PLAN.n, seed, verifier=who.verifiers["parm"])
+            alone.add(outcome.ledger)
+    assert result["strategies"]["parm"]["ledger"]["generator_token_passes"] == alone.generator_token_passes
+    per_path = 2 * 64
+    drawn = len(PROMPTS) * len(PLAN.seeds) * per_path * (1 + 7 * PLAN.n)
+    for name in ("single", "logprob", "orm-zs", "orm", "oracle"):
+        assert result["strategies"][name]["ledger"]["generator_token_passes"] == drawn
+
+
+def test_the_upper_bounds_corrections_never_break_a_right_picture(result):
+    assert all(step["broken"] == 0 for step in result["rounds"]["parm++ upper bound"])
+
+
+def test_curves_end_at_the_strategys_own_score(result):
+    for name in ("logprob", "orm-zs", "orm"):
+        assert list(result["by_n"][name]) == ["1", "2"]
+    assert result["by_n"]["orm"]["1"][0] == result["by_n"]["logprob"]["1"][0]  # one path leaves no choice
+
+
+def test_a_stopped_table_goes_on_where_it_was(who, result, tmp_path):
+    out = tmp_path / "search.json"
+
+    def stop_after_two(lines, done, of):
+        for count, line in enumerate(lines):
+            yield line
+            if count == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        table.run(PROMPTS, PLAN, out, who, watch=stop_after_two)
+    partial = out.with_suffix(".partial.jsonl")
+    with partial.open("a") as stream:
+        stream.write('{"prompt": "half')
+    seen = []
+    again = table.run(PROMPTS, PLAN, out, who, watch=lambda lines, done, of: seen.append((done, of)) or lines)
+    assert seen == [(2, len(PROMPTS))] and not partial.exists()
+    for name, entry in result["strategies"].items():
+        assert again["strategies"][name]["overall"] == entry["overall"]
+
+
+def test_the_text_names_every_row_and_difference(result):
+    text = table.text(result)
+    assert all(name in text for name in (*result["strategies"], *result["differences"]))
+
+
+def test_a_table_that_does_not_ship_is_named_with_the_command_that_makes_it():
+    with pytest.raises(UserError, match="python -m cotlib table"):
+        table.stored("nothing")
+
+
+def test_mistakes_on_the_command_line_are_one_sentence(capsys, tmp_path):
+    assert main(["table", "--split", "train", "--json", str(tmp_path / "x.json")]) == 2
+    assert 'no split "train"; expected test or dev' in capsys.readouterr().err
+    assert main(["table", "-n", "0", "--json", str(tmp_path / "x.json")]) == 2
+
+
+# ----- thresholds --------------------------------------------------------------------------------------------------
+
+
+def random_record(seed, n=6, steps=5):
+    rng = np.random.default_rng(seed)
+    clarity, potential = rng.random((2, n, steps))
+    return thresholds.Record("colors", clarity, potential, rng.random(n), rng.random(n) < 0.4)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_playing_on_records_is_parm(seed):
+    """The same stop steps, choice and rounds as `search.parm` with a verifier that answers from the record."""
+    r, clear, promising, ask_from = random_record(seed), 0.7, 0.5, 1
+    paths = [Path(k) for k in range(len(r.right))]
+    rounds = 0
+    for path in paths:
+        for step in range(r.clarity.shape[1]):
+            rounds += 1
+            if step >= ask_from and POTENTIAL not in path.scores and r.clarity[path.number, step] >= clear:
+                path.note(CLARITY, step, r.clarity[path.number, step])
+                path.note(POTENTIAL, step, r.potential[path.number, step])
+                if r.potential[path.number, step] < promising:
+                    path.stopped = step
+                    break
+    left, fallback = who_is_left(paths)
+    best = fallback[0] if fallback else max(left, key=lambda p: r.final[p.number])
+    if fallback and best.stopped < r.clarity.shape[1] - 1:
+        rounds += r.clarity.shape[1]  # it is drawn again from its start
+    right, share = thresholds.play(r, clear, promising, ask_from)
+    assert right == r.right[best.number]
+    assert share == pytest.approx(rounds / r.clarity.size)
+
+
+def test_the_rule_takes_the_truest_of_the_cheap_ones():
+    rows = [
+        {"clear": 0.5, "promising": 0.5, "truth": 0.9, "rounds": 0.7},
+        {"clear": 0.5, "promising": 0.6, "truth": 0.8, "rounds": 0.6},
+        {"clear": 0.5, "promising": 0.7, "truth": 0.8, "rounds": 0.5},
+    ]
+    assert thresholds.best(rows)["promising"] == 0.7
+    assert thresholds.best(rows[:1])["truth"] == 0.9
+
+
+def test_thresholds_are_written_into_the_verifier_and_used_by_parm(tmp_path):
+    torch.manual_seed(0)
+    LearnedVerifier(VerifierConfig(questions=(FINAL, CLARITY, POTENTIAL), ask_from=6)).save_pretrained(
+        tmp_path, {"model": "verifier", "metrics": {}}
+    )
+    chosen = thresholds.run(tmp_path, n=2, prompts=benchmark("dev")[::60])
+    verifier = LearnedVerifier.from_pretrained(tmp_path)
+    assert verifier.thresholds == (chosen["clear"], chosen["promising"])
+    card = json.loads((tmp_path / "card.json").read_text())["metrics"]["thresholds"]
+    assert len(card["table"]) == len(thresholds.CLEAR) * len(thresholds.PROMISING)
+
+
+def test_thresholds_need_parms_questions(tmp_path):
+    LearnedVerifier(VerifierConfig(questions=(FINAL,))).save_pretrained(tmp_path, {"model": "verifier"})
+    with pytest.raises(UserError, match="does not answer CLARITY, POTENTIAL"):
+        thresholds.run(tmp_path)
+
+
+def test_a_record_holds_all_answers(who):
+    r = thresholds.record(who.model, who.judge, who.verifiers["parm"], PROMPTS[0], 2, 0)
+    assert r.clarity.shape == r.potential.shape == (2, who.model.config.steps) and r.final.shape == (2,)
+    assert r.right.dtype == bool and len(r.right) == 2
