@@ -10,10 +10,9 @@ from cotlib import load, table
 from cotlib.cli import main
 from cotlib.correcting import LocalEdit
 from cotlib.errors import UserError
-from cotlib.interfaces import CLARITY, FINAL, POTENTIAL, Path
+from cotlib.interfaces import CLARITY, FINAL, POTENTIAL
 from cotlib.models.verifier import QUESTIONS, VerifierConfig
 from cotlib.search import Ledger, parm, redraw
-from cotlib.search.parm import who_is_left
 from cotlib.train import verifier_thresholds as thresholds
 from cotlib.verifying import LearnedVerifier
 from cotlib.world.prompts import benchmark
@@ -122,41 +121,19 @@ def test_mistakes_on_the_command_line_are_one_sentence(capsys, tmp_path):
 # ----- thresholds --------------------------------------------------------------------------------------------------
 
 
-def random_record(seed, n=6, steps=5):
-    rng = np.random.default_rng(seed)
-    clarity, potential = rng.random((2, n, steps))
-    return thresholds.Record("colors", clarity, potential, rng.random(n), rng.random(n) < 0.4)
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_playing_on_records_is_parm(seed):
-    """The same stop steps, choice and rounds as `search.parm` with a verifier that answers from the record."""
-    r, clear, promising, ask_from = random_record(seed), 0.7, 0.5, 1
-    paths = [Path(k) for k in range(len(r.right))]
-    rounds = 0
-    for path in paths:
-        for step in range(r.clarity.shape[1]):
-            rounds += 1
-            if step >= ask_from and POTENTIAL not in path.scores and r.clarity[path.number, step] >= clear:
-                path.note(CLARITY, step, r.clarity[path.number, step])
-                path.note(POTENTIAL, step, r.potential[path.number, step])
-                if r.potential[path.number, step] < promising:
-                    path.stopped = step
-                    break
-    left, fallback = who_is_left(paths)
-    best = fallback[0] if fallback else max(left, key=lambda p: r.final[p.number])
-    if fallback and best.stopped < r.clarity.shape[1] - 1:
-        rounds += r.clarity.shape[1]  # it is drawn again from its start
-    right, share = thresholds.play(r, clear, promising, ask_from)
-    assert right == r.right[best.number]
-    assert share == pytest.approx(rounds / r.clarity.size)
+def test_the_cheapest_settings_stop_everything_early_and_the_dearest_nothing():
+    rng = np.random.default_rng(0)
+    clarity, potential = rng.random((2, 6, 5))
+    record = thresholds.Record("colors", clarity, potential, rng.random(6), rng.random(6) < 0.5)
+    assert thresholds.play(record, 0.0, 0.0, 0)[1] == 1.0
+    assert thresholds.play(record, 0.0, 1.1, 0)[1] < 0.3
 
 
 def test_the_rule_takes_the_truest_of_the_cheap_ones():
     rows = [
-        {"clear": 0.5, "promising": 0.5, "truth": 0.9, "rounds": 0.7},
-        {"clear": 0.5, "promising": 0.6, "truth": 0.8, "rounds": 0.6},
-        {"clear": 0.5, "promising": 0.7, "truth": 0.8, "rounds": 0.5},
+        {"clear": 0.5, "promising": 0.5, "truth": 0.9, "passes": 0.7},
+        {"clear": 0.5, "promising": 0.6, "truth": 0.8, "passes": 0.6},
+        {"clear": 0.5, "promising": 0.7, "truth": 0.8, "passes": 0.5},
     ]
     assert thresholds.best(rows)["promising"] == 0.7
     assert thresholds.best(rows[:1])["truth"] == 0.9

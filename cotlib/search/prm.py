@@ -9,7 +9,7 @@ All branches of a step come from the same state, so the network runs once per pr
 of PRM is its verifier, asked n times at every step.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import torch
 
@@ -28,21 +28,27 @@ from cotlib.search.paths import (
     need_masked,
     of_chosen,
     pick_each,
+    stack_codes,
 )
 
 
 def prm(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
     steps: int | None = None, guidance: float | None = None, *,
-    verifier: Verifier | None = None, question: str = STEP,
+    verifier: Verifier | None = None, question: str = STEP, first: int = 0,
+    watch: Callable[[Step, list[float], list[int]], None] | None = None,
 ) -> Outcome:  # fmt: skip
     """Keeps, at every step, the branch with the highest P(yes); path k of the outcome is branch k of every step.
 
     question: STEP, or FINAL for a zero-shot verifier, which is asked of unfinished pictures what ORM asks of
-    finished ones. `Path.kept` lists the steps at which a branch was kept; `ties` are those of the last step.
+    finished ones. first: the first step, from 0, at which the verifier is asked; before it branch 0 goes on, and if
+    that is never, no verifier is needed and the result is path 0 of best-of-N. watch: sees every step, the scores of
+    its branches (0 where nobody was asked) and the branch that each prompt keeps.
+    `Path.kept` lists the steps at which a branch was kept; `ties` are those of the last step.
     Raises UserError when n < 1, the verifier lacks the question, or the order is raster.
     """
-    need(verifier, question)
+    if first < (model.config.steps if steps is None else steps):
+        need(verifier, question)
     need_masked(model, "PRM")
     ledger = Ledger() if ledger is None else ledger
     paths, rows = candidates(prompts, n)
@@ -51,12 +57,21 @@ def prm(
     while (step := advance(loop, chosen, ledger)) is not None:
         tokens = step.codes.shape[1]
         ledger.generator_token_passes += branches(model, guidance) * len(prompts) * tokens
-        images = decode(model, step.codes, ledger)
-        chosen, ties = pick_each(ask(verifier, question, rows, images, step.index, ledger), n)
+        images, scores = None, [0.0] * len(rows)
+        if step.index >= first:
+            images = decode(model, step.codes, ledger)
+            scores = ask(verifier, question, rows, images, step.index, ledger)
+        chosen, ties = pick_each(scores, n)
         for own, k in zip(paths, chosen, strict=True):
             own[k].kept.append(step.index)
         for row, codes in zip(rows, step.codes, strict=True):
             row.path.codes = codes
+        if watch:
+            watch(step, scores, chosen)
+    if images is None:
+        return Outcome(
+            decode(model, of_chosen(stack_codes(rows), chosen, n), ledger), chosen, paths, ledger, ties
+        )
     return Outcome(of_chosen(images, chosen, n), chosen, paths, ledger, ties)
 
 

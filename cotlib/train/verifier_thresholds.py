@@ -23,6 +23,7 @@ from cotlib.loading import load
 from cotlib.models.checkpoint import read_card
 from cotlib.search.ledger import Ledger
 from cotlib.search.paths import run_paths
+from cotlib.search.replay import best_of_n_bill, parm_bill, three_tasks
 from cotlib.verifying.reflection import LearnedVerifier
 from cotlib.world.prompts import benchmark
 
@@ -57,41 +58,30 @@ def record(model, judge, verifier: LearnedVerifier, metadata: dict, n: int, seed
 
 
 def play(r: Record, clear: float, promising: float, ask_from: int) -> tuple[bool, float]:
-    """(whether PARM's choice is right, share of the rounds it spent) with these thresholds; as `search.parm` does it."""
-    n, steps = r.clarity.shape
-    seen = r.clarity >= clear
-    seen[:, :ask_from] = False
-    assessed, first = seen.any(1), seen.argmax(1)
-    potential = np.where(assessed, r.potential[np.arange(n), first], -1.0)
-    stopped = assessed & (potential < promising)
-    left = np.flatnonzero(assessed & ~stopped)
-    rounds = np.where(stopped, first + 1, steps).sum() / (n * steps)
-    if len(left):
-        return bool(r.right[left[r.final[left].argmax()]]), rounds
-    if assessed.any():
-        fallback = int(potential.argmax())
-        return bool(r.right[fallback]), rounds + (first[fallback] + 1 < steps) / n
-    return bool(r.right[r.final.argmax()]), rounds
+    """(whether PARM's choice is right, its token passes as a share of best-of-N's) with these thresholds."""
+    chosen, stopped = three_tasks(r.clarity, r.potential, r.final, clear, promising, ask_from)
+    bill = parm_bill(r.clarity, clear, ask_from, chosen, stopped)
+    return bool(r.right[chosen]), bill.rows / best_of_n_bill(*r.clarity.shape).rows
 
 
 def table(records: list[Record], ask_from: int) -> list[dict]:
-    """Truth (mean of the task means) and share of rounds for every pair of thresholds."""
+    """Truth (mean of the task means) and share of best-of-N's token passes for every pair of thresholds."""
     rows = []
     for clear, promising in product(CLEAR, PROMISING):
         played = [play(r, clear, promising, ask_from) for r in records]
         means = task_means([(r.task, [right]) for r, (right, _) in zip(records, played, strict=True)])
         rows.append({"clear": clear, "promising": promising,
                      "truth": round(float(np.mean([mean for mean, _ in means.values()])), 4),
-                     "rounds": round(float(np.mean([spent for _, spent in played])), 4)})  # fmt: skip
+                     "passes": round(float(np.mean([spent for _, spent in played])), 4)})  # fmt: skip
     return rows
 
 
 def best(rows: list[dict]) -> dict:
     """The row that the rule takes; the cheapest of all when none is cheap enough."""
-    cheap = [row for row in rows if row["rounds"] <= MOST_PASSES] or [
-        min(rows, key=lambda row: row["rounds"])
+    cheap = [row for row in rows if row["passes"] <= MOST_PASSES] or [
+        min(rows, key=lambda row: row["passes"])
     ]
-    return max(cheap, key=lambda row: (row["truth"], -row["rounds"]))
+    return max(cheap, key=lambda row: (row["truth"], -row["passes"]))
 
 
 def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = False, n: int = 20,
