@@ -13,6 +13,7 @@ import torch
 
 from cotlib.lab.checks import FAILED, NOT_ATTEMPTED, PASSED, examine
 from cotlib.lab.exercises import REGISTRY
+from cotlib.verifying import parse_words
 
 # --- right answers
 
@@ -94,8 +95,94 @@ def coverage(correct, n, k):
     return 1 - all_wrong
 
 
+def p_yes(logits, yes, no):
+    answer = []
+    for row in logits.double():
+        shift = max(row[yes].item(), row[no].item())
+        a, b = math.exp(row[yes].item() - shift), math.exp(row[no].item() - shift)
+        answer.append(a / (a + b))
+    return torch.tensor(answer)
+
+
+def pick_each(scores, n):
+    table = np.array(scores).reshape(-1, n)
+    chosen = [max(range(n), key=lambda k: (row[k], -k)) for row in table]
+    return chosen, [int((row == row[k]).sum()) for row, k in zip(table, chosen, strict=True)]
+
+
+def ranking(probabilities, truth, prompts):
+    won = pairs = 0
+    rows = list(zip(probabilities, truth, prompts, strict=True))
+    for p, right, prompt in rows:
+        for q, other, same in rows:
+            if right and not other and prompt == same:
+                pairs += 1
+                won += 1 if p > q else 0.5 if p == q else 0
+    return won / pairs
+
+
+def understand(words, metadata, seen):
+    accepted, faults, left = list(words) == ["yes"], [], list(words)
+    asked = [clause["class"] for clause in metadata["include"]]
+    about = asked + [d.cls for d in seen]
+    for fault in parse_words(left)[0]:
+        wish = fault.to_cls if fault.kind == "wrong" and fault.to_cls is not None else fault.cls
+        if fault.cls in about and (fault.kind == "extra" or wish in asked):
+            faults.append(fault)
+    return accepted, faults
+
+
+def until_accepted(picture, reflect, correct, rounds=3):
+    used = 0
+    while used < rounds:
+        accepted, _, words = reflect(picture)
+        if accepted:
+            return picture
+        picture, used = correct(picture, words), used + 1
+    return picture
+
+
+def three_tasks(clarity, potential, final, clear, promising):
+    n, steps = len(clarity), len(clarity[0])
+    stopped, promises = [-1] * n, {}
+    for k in range(n):
+        for s in range(steps):
+            if clarity[k][s] >= clear:
+                promises[k] = potential[k][s]
+                if potential[k][s] < promising:
+                    stopped[k] = s
+                break
+    pool = [k for k in promises if stopped[k] == -1]
+    if pool:
+        chosen = max(pool, key=lambda k: (final[k], -k))
+    elif promises:
+        chosen = max(promises, key=lambda k: (promises[k], -k))
+    else:
+        chosen = max(range(n), key=lambda k: (final[k], -k))
+    return chosen, np.array(stopped)
+
+
+def keep_rows(go_on, codes, masked, uniforms, text):
+    rows = [b for b in range(len(go_on)) if go_on[b]]
+    return tuple(torch.stack([part[b] for b in rows]) for part in (codes, masked, uniforms, text))
+
+
+def step_labels(right, own):
+    labels = [bool(sum(row)) for row in right.tolist()]
+    return torch.tensor([*labels, own])
+
+
+def keep_branches(history, n):
+    table = np.array(history[-1]).reshape(-1, n)
+    return [int(k) for k in table.argmax(1)]
+
+
 RIGHT = [
     pack_digits, straight_through, masked_count, masked_step, guide, relative_position, bootstrap_interval, coverage,
+    p_yes, pick_each, ranking,
+    understand, until_accepted,
+    three_tasks, keep_rows,
+    step_labels, keep_branches,
 ]  # fmt: skip
 
 
@@ -258,6 +345,153 @@ def one_standard_error(rows):
     return value, value - error, value + error
 
 
+def whole_vocabulary(logits, yes, no):
+    return torch.softmax(logits, dim=1)[:, yes]
+
+
+def softmax_over_pictures(logits, yes, no):
+    return torch.softmax(logits[:, [yes, no]], dim=0)[:, 0]
+
+
+def from_the_sampler(logits, yes, no):
+    p = p_yes(logits, yes, no)
+    return torch.where(p >= 0.8, 1.0, torch.where(p <= 0.2, 0.0, p))
+
+
+def exponentials(logits, yes, no):
+    return torch.exp(logits[:, yes]) / (torch.exp(logits[:, yes]) + torch.exp(logits[:, no]))
+
+
+def last_of_equals(scores, n):
+    rows = [scores[i : i + n] for i in range(0, len(scores), n)]
+    chosen = [max(range(n), key=lambda k: (row[k], k)) for row in rows]
+    return chosen, [row.count(max(row)) for row in rows]
+
+
+def numbered_over_all(scores, n):
+    chosen, ties = pick_each(scores, n)
+    return [i * n + k for i, k in enumerate(chosen)], ties
+
+
+def grouped_by_path(scores, n):
+    table = np.array(scores).reshape(n, -1).T
+    return table.argmax(1).tolist(), (table == table.max(1, keepdims=True)).sum(1).tolist()
+
+
+def area_under_the_curve(probabilities, truth, prompts):
+    return ranking(probabilities, truth, ["the same"] * len(prompts))
+
+
+def strictly_higher(probabilities, truth, prompts, ties=0.0):
+    pairs = [
+        1.0 if p > q else ties if p == q else 0.0
+        for p, right, a in zip(probabilities, truth, prompts, strict=True)
+        for q, other, b in zip(probabilities, truth, prompts, strict=True)
+        if right and not other and a == b
+    ]
+    return sum(pairs) / len(pairs)
+
+
+def prompt_by_prompt(probabilities, truth, prompts):
+    rows = list(zip(probabilities, truth, prompts, strict=True))
+    parts = [[r for r in rows if r[2] == name] for name in sorted(set(prompts))]
+    return float(np.mean([ranking(*zip(*part, strict=True)) for part in parts]))
+
+
+def accepts_what_cannot_be_read(words, metadata, seen):
+    accepted, faults = understand(words, metadata, seen)
+    return accepted or len(parse_words(words)[0]) == 0, faults
+
+
+def accepts_without_faults(words, metadata, seen):
+    faults = understand(words, metadata, seen)[1]
+    return len(faults) == 0, faults
+
+
+def keeps_all_faults(words, metadata, seen):
+    return words == ("yes",), parse_words(words)[0]
+
+
+def about_the_prompt_only(words, metadata, seen):
+    return understand(words, metadata, [])
+
+
+def whole_sentences_only(words, metadata, seen):
+    accepted, faults = understand(words, metadata, seen)
+    return accepted, [] if parse_words(words)[1] else faults
+
+
+def all_rounds(picture, reflect, correct, rounds=3):
+    for _ in range(rounds):
+        picture = correct(picture, reflect(picture)[2])
+    return picture
+
+
+def best_of_all_rounds(picture, reflect, correct, rounds=3):
+    scored = []
+    for _ in range(rounds):
+        _, p, words = reflect(picture)
+        scored.append((p, picture))
+        picture = correct(picture, words)
+    return max([*scored, (reflect(picture)[1], picture)])[1]
+
+
+def counts_one_more(picture, reflect, correct, rounds=3):
+    return until_accepted(picture, reflect, correct, rounds + 1)
+
+
+def looks_once_more(picture, reflect, correct, rounds=3):
+    for used in range(rounds + 1):
+        accepted, _, words = reflect(picture)
+        if accepted or used == rounds:
+            return picture
+        picture = correct(picture, words)
+
+
+def keeps_the_original(picture, reflect, correct, rounds=3):
+    answers = []
+    last = until_accepted(picture, lambda p: answers.append(reflect(p)) or answers[-1], correct, rounds)
+    return last if answers and answers[-1][0] else picture
+
+
+def potential_asked_again(clarity, potential, final, clear, promising):
+    stopped, first = [-1] * len(clarity), {}
+    for k in range(len(clarity)):
+        for s in range(clarity.shape[1]):
+            if stopped[k] == -1 and clarity[k, s] >= clear:
+                first.setdefault(k, potential[k, s])
+                if potential[k, s] < promising:
+                    stopped[k] = s
+    left = [k for k in first if stopped[k] == -1]
+    if left:
+        return max(left, key=lambda k: final[k]), np.array(stopped)
+    return (max(first, key=first.get) if first else int(np.argmax(final))), np.array(stopped)
+
+
+def stops_counted_from_one(*answers):
+    chosen, stopped = three_tasks(*answers)
+    return chosen, np.where(stopped >= 0, stopped + 1, -1)
+
+
+def final_of_all(clarity, potential, final, clear, promising):
+    return int(np.argmax(final)), three_tasks(clarity, potential, final, clear, promising)[1]
+
+
+def path_0_when_none_is_left(clarity, potential, final, clear, promising):
+    chosen, stopped = three_tasks(clarity, potential, final, clear, promising)
+    seen = (clarity >= clear).any(1)
+    return (0 if seen.any() and not (seen & (stopped < 0)).any() else chosen), stopped
+
+
+def only_the_codes_shrink(go_on, codes, masked, uniforms, text):
+    return codes[go_on], masked[go_on], uniforms[: go_on.sum()], text[go_on]
+
+
+def sorted_to_the_front(go_on, codes, masked, uniforms, text):
+    order = torch.arange(len(go_on))[go_on].tolist()[::-1]
+    return codes[order], masked[order], uniforms[order], text[order]
+
+
 WRONG = [
     ("pack_digits", horner_from_the_end, "turned round"),
     ("pack_digits", horner_base_five, "base 5"),
@@ -322,6 +556,93 @@ WRONG = [
     ("coverage", lambda c, n, k: min(k * c / n, 1), "twice"),
     ("coverage", lambda c, n, k: c / n, "one picture"),
     ("coverage", lambda c, n, k: 1.0 if c else 0.0, "all n pictures"),
+    ("p_yes", whole_vocabulary, "whole vocabulary"),
+    ("p_yes", softmax_over_pictures, "over the batch"),
+    ("p_yes", from_the_sampler, "top-p filter"),
+    ("p_yes", exponentials, "infinite by infinite"),
+    ("p_yes", lambda x, yes, no: 1 - p_yes(x, yes, no), "P(no)"),
+    ("p_yes", lambda x, yes, no: x[:, yes] - x[:, no], "margin itself"),
+    ("p_yes", lambda x, yes, no: torch.exp(x[:, yes] - x[:, no]), "odds"),
+    ("p_yes", lambda x, yes, no: torch.sigmoid(x[:, yes]), "yes alone"),
+    ("p_yes", lambda x, yes, no: p_yes(x / 0.7, yes, no), "temperature"),
+    ("p_yes", lambda x, yes, no: (p_yes(x, yes, no) > 0.5) * 1.0, "verdict"),
+    ("pick_each", last_of_equals, "you take the last"),
+    ("pick_each", numbered_over_all, "whole list"),
+    ("pick_each", grouped_by_path, "every P-th"),
+    ("pick_each", lambda s, n: pick_each([-x for x in s], n), "lowest score"),
+    ("pick_each", lambda s, n: ([k + 1 for k in pick_each(s, n)[0]], pick_each(s, n)[1]), "start at 0"),
+    ("pick_each", lambda s, n: pick_each(s, len(s)), "different prompts"),
+    (
+        "pick_each",
+        lambda s, n: (pick_each(s, n)[0], [t - 1 for t in pick_each(s, n)[1]]),
+        "winner counts too",
+    ),
+    ("ranking", area_under_the_curve, "different prompts"),
+    ("ranking", strictly_higher, "counts nothing"),
+    ("ranking", lambda *a: strictly_higher(*a, ties=1.0), "always says 0.5"),
+    ("ranking", prompt_by_prompt, "every pair counts"),
+    ("ranking", lambda p, t, q: 1 - ranking(p, t, q), "wrong picture scores higher"),
+    ("ranking", lambda p, t, q: np.mean([(x > 0.5) == r for x, r in zip(p, t, strict=True)]), "no threshold"),
+    ("understand", accepts_what_cannot_be_read, "no yes"),
+    ("understand", accepts_without_faults, "stays a refusal"),
+    ("understand", lambda w, m, s: ("yes" in w, understand(w, m, s)[1]), "among the words"),
+    ("understand", keeps_all_faults, "keep every fault"),
+    ("understand", about_the_prompt_only, "prompt does not name"),
+    ("understand", whole_sentences_only, "faults before it are whole"),
+    ("until_accepted", all_rounds, "first accepted picture wins"),
+    ("until_accepted", best_of_all_rounds, "highest P(yes). The first accepted"),
+    ("until_accepted", counts_one_more, "at most 3 corrections"),
+    ("until_accepted", lambda p, r, c, n=3: until_accepted(p, r, c, n - 1), "corrected 3 times"),
+    ("until_accepted", looks_once_more, "paid for"),
+    ("until_accepted", keeps_the_original, "picture you began with"),
+    ("three_tasks", potential_asked_again, "asked once"),
+    ("three_tasks", stops_counted_from_one, "one step late"),
+    ("three_tasks", final_of_all, "promising ones only"),
+    ("three_tasks", path_0_when_none_is_left, "highest POTENTIAL"),
+    ("keep_rows", only_the_codes_shrink, "random numbers"),
+    ("keep_rows", sorted_to_the_front, "another order"),
+    ("keep_rows", lambda g, c, m, u, t: (c[~g], m[~g], u[~g], t[~g]), "those that go on"),
+    ("keep_rows", lambda g, c, m, u, t: (c[g], m[g], u[g], t), "own prompt"),
+    (
+        "step_labels",
+        lambda r, own: torch.cat([r.float().mean(1), torch.tensor([float(own)])]),
+        "share of right",
+    ),
+    (
+        "step_labels",
+        lambda r, own: torch.tensor([sum(x) > len(x) / 2 for x in r.tolist()] + [own]),
+        "a majority",
+    ),
+    (
+        "step_labels",
+        lambda r, own: torch.tensor([sum(x) >= len(x) / 2 for x in r.tolist()] + [own]),
+        "ask for half",
+    ),
+    ("step_labels", lambda r, own: torch.tensor([all(x) for x in r.tolist()] + [own]), "all continuations"),
+    ("step_labels", lambda r, own: torch.tensor([own] * (len(r) + 1)), "one roll of the dice"),
+    (
+        "step_labels",
+        lambda r, own: torch.tensor([any(x) or own for x in r.tolist()] + [own]),
+        "one more continuation",
+    ),
+    ("step_labels", lambda r, own: torch.tensor([any(x) for x in r.tolist()]), "last step has no label"),
+    ("step_labels", lambda r, own: torch.tensor([any(x) for x in r.T.tolist()] + [own]), "down the states"),
+    ("keep_branches", lambda h, n: keep_branches([np.array(h).sum(0)], n), "add up"),
+    ("keep_branches", lambda h, n: keep_branches([np.array(h).max(0)], n), "any step"),
+    ("keep_branches", lambda h, n: keep_branches(h[:1], n), "first row"),
+    ("keep_branches", lambda h, n: [int(np.argmax(h[-1])) % n] * (len(h[-1]) // n), "whole batch"),
+    (
+        "keep_branches",
+        lambda h, n: [i * n + k for i, k in enumerate(keep_branches(h, n))],
+        "places in the whole list",
+    ),
+    ("keep_branches", lambda h, n: keep_branches([[-x for x in h[-1]]], n), "likes least"),
+    (
+        "keep_branches",
+        lambda h, n: [n - 1 - k for k in keep_branches([h[-1][::-1]], n)][::-1],
+        "keep the last",
+    ),
+    ("keep_branches", lambda h, n: np.array(h[-1]).reshape(n, -1).argmax(0).tolist(), "every P-th"),
 ]
 
 

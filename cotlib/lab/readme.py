@@ -45,7 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def filled(text: str) -> str:
     """The README with each marked part written anew."""
-    parts = {"results": results_table(), "quality": quality_lines(), "course": course_table()}
+    parts = {
+        "results": results_table(),
+        "search": search_table(),
+        "quality": quality_lines(),
+        "course": course_table(),
+    }
     for name, part in parts.items():
         text = re.sub(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", lambda m, p=part: f"{m[1]}{p}\n{m[2]}",
                       text, flags=re.DOTALL)  # fmt: skip
@@ -91,6 +96,43 @@ def results_table() -> str:
         lines.append("| " + " | ".join([*cells, f"{result['prompts'] * result['n']:,}"]) + " |")
     lines.append(f"\n{result['prompts']} held-out prompts a row; interval: bootstrap over prompts; best of k: the judge picks, so it is "
                  "a bound, not a method.")  # fmt: skip
+    return "\n".join(lines)
+
+
+NAMES = {
+    "single": "one picture", "logprob": "generator's own confidence", "orm-zs": "ORM, zero-shot", "orm": "ORM, fine-tuned",
+    "prm-zs": "PRM, zero-shot", "prm": "PRM, fine-tuned", "parm": "PARM", "parm++": "PARM++, local edit",
+    "parm++ redraw": "PARM++, plain re-drawing", "parm++ anew": "PARM++, drawn anew as in the paper",
+    "parm++ upper bound": "PARM++, the judge reflects (bound)", "oracle": "the judge picks (bound)",
+}  # fmt: skip
+
+
+def search_table() -> str:
+    """Truth by task and cost of every strategy, from `python -m cotlib table`."""
+    rows = read_json(RESULTS / "search.json")["strategies"]
+    heads = [
+        "strategy",
+        *(t.replace("_", " ") for t in TASKS),
+        "overall (95 %)",
+        "token passes",
+        "verifier calls",
+        "seconds",
+    ]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for key, name in NAMES.items():
+        entry = rows[key]
+        ledger, runs = entry["ledger"], entry["prompts"] * len(entry["seeds"])
+        share = (
+            1 / entry["n"] if key == "single" else 1.0
+        )  # all n pictures were drawn, only to measure one better
+        calls = sum(count for question, count in ledger["verifier_calls"].items() if question != "JUDGE")
+        low, high = entry["ci95"]
+        cells = [name, *(f"{entry['tasks'][t]['score']:.2f}" for t in TASKS), f"**{entry['overall']:.3f}** ({low:.3f} to {high:.3f})",
+                 f"{share * ledger['generator_token_passes'] / runs:,.0f}", f"{calls / runs:.0f}",
+                 f"{share * ledger['seconds'] / runs:.2f}"]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    lines.append(f"\n{entry['prompts']} held-out prompts x {len(entry['seeds'])} seeds, N = {entry['n']}; costs a prompt; seconds of one core; "
+                 "bounds know the answer and are no methods.")  # fmt: skip
     return "\n".join(lines)
 
 

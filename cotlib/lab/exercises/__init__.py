@@ -1,7 +1,9 @@
 """The exercises of all notebooks, by name. A new notebook adds a module with a tuple EXERCISES and its name here."""
 
-from cotlib.lab.exercises import generation, measuring, tokens
+from cotlib.lab.exercises import generation, measuring, orm, parm, prm, reflection, tokens
 
 REGISTRY = {
-    exercise.name: exercise for module in (tokens, generation, measuring) for exercise in module.EXERCISES
+    exercise.name: exercise
+    for module in (tokens, generation, measuring, orm, reflection, parm, prm)
+    for exercise in module.EXERCISES
 }

@@ -1,0 +1,44 @@
+"""PRM with every decision on record.
+
+`prm` hands over a picture. Here each step comes back with all its branches, their scores and which one was kept: for
+looking at a search, and for asking other verifiers about the same branches.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cotlib.interfaces import ImageTokenModel, Step
+from cotlib.search.ledger import Ledger
+from cotlib.search.paths import pick_each
+from cotlib.search.prm import prm
+
+
+class Decision(NamedTuple):
+    """One step of a search over P prompts with n branches each.
+
+    step: codes and masks of all P * n branches, all of the first prompt first. scores: their P(yes), 0 where nobody
+    was asked. kept: the branch number that each prompt goes on from.
+    """
+
+    step: Step
+    scores: list[float]
+    kept: list[int]
+
+
+def keep_branches(history: Sequence[Sequence[float]], n: int) -> list[int]:
+    """The branch each prompt goes on from: the highest score of the last step, of equals the lowest number.
+
+    history: the scores of every step so far, P * n each, all of the first prompt first. Earlier scores do not count:
+    all n branches of this step come from the one state that was kept, so they share its past, whatever their number.
+    """
+    return pick_each(list(history[-1]), n)[0]
+
+
+def decide(
+    model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
+    **options,
+) -> list[Decision]:  # fmt: skip
+    """One `Decision` a step of `prm`, whose arguments and errors these are."""
+    decisions: list[Decision] = []
+    prm(model, prompts, n, seed, ledger, watch=lambda *seen: decisions.append(Decision(*seen)), **options)
+    return decisions
