@@ -197,7 +197,7 @@ def run_table(options: argparse.Namespace) -> None:
         raise UserError(f"n is {options.n}; expected a whole number of at least 1")
     if options.split not in ("test", "dev"):
         raise UserError(f'there is no split "{options.split}"; expected test or dev')
-    prompts = thinned(benchmark(options.split), options.limit)
+    prompts = table.by_turns(thinned(benchmark(options.split), options.limit))
     out = options.json or data_dir() / "results" / "search.json"
     writable_folder(out.parent)
     result = table.run(prompts, table.TablePlan(options.n, parse_seeds(options.seeds)), out,

@@ -9,6 +9,7 @@ A stopped run goes on where it was: finished prompts stand in a file beside the 
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,11 +39,21 @@ REFLECTING = {  # name: (correction, further arguments of `correct_chosen`)
     "parm++ anew no words": ("anew", {"spare": True, "words": False}),
     "parm++ upper bound": ("local-edit", {"exact": True}),
 }
+CORRECTED = {  # the same for a single picture, where there is more to correct
+    "one + local edit": ("local-edit", {"spare": True}),
+    "one + redraw": ("redraw", {}),
+    "one + redraw if faulty": ("redraw", {"spare": True}),
+    "one + anew": ("anew", {"spare": True}),
+    "one + anew no words": ("anew", {"spare": True, "words": False}),
+    "one + upper bound": ("local-edit", {"exact": True}),
+}
 DIFFERENCES = (
     ("orm-zs", "single"), ("orm-zs", "logprob"), ("logprob", "single"), ("orm", "orm-zs"), ("prm-zs", "single"),
     ("prm", "single"), ("prm", "orm"), ("parm", "orm"), ("parm++", "parm"), ("parm++", "parm++ no words"),
     ("parm++", "parm++ no second opinion"), ("parm++", "parm++ redraw"), ("parm++", "parm++ redraw if faulty"),
     ("parm++", "parm++ anew"), ("parm++ anew", "parm++ redraw if faulty"), ("parm++ anew", "parm++ anew no words"),
+    ("one + local edit", "one + redraw"), ("one + local edit", "one + redraw if faulty"), ("one + local edit", "one + anew"),
+    ("one + anew", "one + redraw if faulty"), ("one + anew", "one + anew no words"),
 )  # fmt: skip
 
 
@@ -130,20 +141,32 @@ def strategies(who: Cast, metadata: dict, n: int, seed: int) -> Iterator[tuple[s
     reflecting = verifiers["parm++"]
     before = parm(model, prompts, n, seed, verifier=reflecting)
     yield "parm by parm++", before
-    for name, (correction, options) in REFLECTING.items():
-        start = replace(before, ledger=copy.deepcopy(before.ledger))
-        yield name, reflect_on(who, prompts, start, seed, correction, **options)
+    one = single(model, prompts, 1, seed)
+    yield "one", one
+    for forms, begun in ((REFLECTING, before), (CORRECTED, one)):
+        for name, (correction, options) in forms.items():
+            start = replace(begun, ledger=copy.deepcopy(begun.ledger))
+            yield name, reflect_on(who, prompts, start, seed, correction, **options)
 
 
 def reflect_on(
     who: Cast, prompts: list[str], outcome: Outcome, seed: int, correction: str, spare: bool = False,
     exact: bool = False, words: bool = True,
 ) -> Outcome:  # fmt: skip
-    """PARM++ from an outcome of PARM on. spare: the verifier's eye must find a fault too; exact: the judge reflects."""
+    """Reflection from an outcome on. spare: the verifier's eye must find a fault too; exact: the judge reflects."""
     verifier = who.verifiers["parm++"]
     speaker = ExactReflections(who.judge, verifier) if exact else verifier
     return correct_chosen(who.model, prompts, outcome, seed, verifier=speaker, correct=who.corrections[correction],
                           words=words, also_faulty=verifier.faulty if spare else None)  # fmt: skip
+
+
+def by_turns(prompts: list[dict]) -> list[dict]:
+    """The same prompts with the tasks mixed evenly, so that the beginning of a run is a fair sample of all of it."""
+    total, turn, places = Counter(m["tag"] for m in prompts), Counter(), []
+    for index, metadata in enumerate(prompts):
+        turn[metadata["tag"]] += 1
+        places.append((turn[metadata["tag"]] / total[metadata["tag"]], index))
+    return [prompts[index] for _, index in sorted(places)]
 
 
 # ----- all prompts -------------------------------------------------------------------------------------------------
@@ -158,7 +181,7 @@ def run(prompts: list[dict], plan: TablePlan, out: Path, who: Cast | None = None
     out = Path(out)
     partial = out.with_suffix(".partial.jsonl")
     header = json.dumps({"plan": asdict(plan) | {"seeds": list(plan.seeds)}, "prompts": [m["prompt"] for m in prompts],
-                         "strategies": list(REFLECTING)})  # fmt: skip
+                         "strategies": [*REFLECTING, *CORRECTED]})  # fmt: skip
     lines = finished(partial, header)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The table of all strategies, and the choice of PARM's thresholds: small, with stand-ins for what is learned."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def who():
 
 
 PROMPTS = benchmark("test")[::60]  # one of five tasks
-PLAN = table.TablePlan(n=3, seeds=(0, 1))
+PLAN = table.TablePlan(n=2, seeds=(0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def result(who, tmp_path_factory):
 
 def test_every_strategy_has_a_row_with_interval_tasks_and_cost(result):
     assert set(result["strategies"]) == {
-        "single", "logprob", "orm-zs", "orm", "oracle", "prm-zs", "prm", "parm", "parm by parm++", *table.REFLECTING,
+        "single", "logprob", "orm-zs", "orm", "oracle", "prm-zs", "prm", "parm", "parm by parm++", "one", *table.REFLECTING, *table.CORRECTED,
     }  # fmt: skip
     for name, entry in result["strategies"].items():
         low, high = entry["ci95"]
@@ -72,7 +73,8 @@ def test_shared_drawing_costs_each_what_it_would_cost_alone(who, result):
 
 
 def test_the_upper_bounds_corrections_never_break_a_right_picture(result):
-    assert all(step["broken"] == 0 for step in result["rounds"]["parm++ upper bound"])
+    for name in ("parm++ upper bound", "one + upper bound"):
+        assert all(step["broken"] == 0 for step in result["rounds"][name])
 
 
 def test_curves_end_at_the_strategys_own_score(result):
@@ -100,6 +102,13 @@ def test_a_stopped_table_goes_on_where_it_was(who, result, tmp_path):
     assert seen == [(2, len(PROMPTS))] and not partial.exists()
     for name, entry in result["strategies"].items():
         assert again["strategies"][name]["overall"] == entry["overall"]
+
+
+def test_the_tasks_are_mixed_evenly():
+    order = table.by_turns(benchmark("test"))
+    assert sorted(m["prompt"] for m in order) == sorted(m["prompt"] for m in benchmark("test"))
+    whole, half = Counter(m["tag"] for m in order), Counter(m["tag"] for m in order[:150])
+    assert all(abs(2 * half[tag] - count) <= 2 for tag, count in whole.items())
 
 
 def test_the_text_names_every_row_and_difference(result):

@@ -172,8 +172,11 @@ def best_of_n_figure(curves: Mapping[str, Curve], *, bound: Curve | None = None,
         ax.set_title("What is true of the choice")
         axes[0, 1].set(xlabel=xlabel, title="What the verifier believes of it")
     for panel in axes[0]:
-        if log:
+        left, right = panel.get_xlim()
+        if log and 0 < 3 * left < right:
             panel.set_xscale("log")
+        elif log:
+            panel.set_xlim(0, 1.1 * right)  # too narrow a range for decades
         else:
             panel.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize=8.5, ncols=2)

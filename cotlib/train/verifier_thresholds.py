@@ -27,8 +27,8 @@ from cotlib.search.replay import best_of_n_bill, parm_bill, three_tasks
 from cotlib.verifying.reflection import LearnedVerifier
 from cotlib.world.prompts import benchmark
 
-CLEAR = (0.3, 0.5, 0.7, 0.8, 0.9)
-PROMISING = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+CLEAR = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+PROMISING = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MOST_PASSES = 0.65
 
 

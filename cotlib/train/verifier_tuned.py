@@ -2,7 +2,7 @@
 
     orm         FINAL: is the finished picture right? The label is the judge's verdict.
     prm         STEP: did any of four continuations of this state end right? (`verifier_rollouts`)
-    parm        FINAL, CLARITY (does the guess already show the things of the finished picture?) and POTENTIAL (the
+    parm        goes on from orm: FINAL, CLARITY (does the guess already show the things of the finished picture?) and POTENTIAL (the
                 final verdict of the path, asked where it will be asked: mostly at clear rounds)
     parm-plus   the same and REFLECT: words on finished pictures, 80 % wrong ones; right ones are answered "yes"
 
@@ -250,6 +250,6 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
 
 def command_line(stage: str) -> str:
     """The command that makes the shipped checkpoint of a stage."""
-    before = "parm" if stage == "parm-plus" else "zs"
+    before = {"parm": "orm", "parm-plus": "parm"}.get(stage, "zs")
     return (f"torchrun --nproc_per_node 2 -m cotlib train verifier-{stage} --out data/verifier-{stage} "
             f"--init data/verifier-{before} --data build/verifier-paths")  # fmt: skip
