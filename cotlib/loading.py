@@ -23,7 +23,7 @@ def load(
 
     what: "generator" (order "masked" or "raster", weights "base" or "clean"), "tokenizer", "judge" (kind "detector"
     or "template"), "verifier" (weights "zero-shot", "orm", "prm", "parm" or "parm++"), or "correction" (weights
-    "local-edit" or "anew": what PARM++ calls to correct a picture). `weights` may also be a checkpoint folder, except
+    "local-edit", "anew" or "tuned-redraw": what PARM++ calls to correct a picture). `weights` may also be a checkpoint folder, except
     for corrections. Raises UserError for anything else.
     """
     if what == "tokenizer":
@@ -54,12 +54,12 @@ def load(
 
 
 def _correction(kind: str, device: str):
-    from cotlib.correcting import Anew, LocalEdit
+    from cotlib.correcting import Anew, LocalEdit, TunedRedraw
     from cotlib.models.corrector import PictogramCorrector
 
-    kinds = {"local-edit": LocalEdit, "anew": Anew}
+    kinds = {"local-edit": LocalEdit, "anew": Anew, "tuned-redraw": TunedRedraw}
     if kind not in kinds:
-        raise UserError(f'there is no correction "{kind}"; expected "local-edit" or "anew"')
+        raise UserError(f'there is no correction "{kind}"; expected {", ".join(kinds)}')
     corrector = PictogramCorrector.from_pretrained(data_dir() / "corrector", device)
     corrector.tokenizer = load("tokenizer", device=device)
     return kinds[kind](corrector)

@@ -35,6 +35,7 @@ REFLECTING = {  # name: (correction, further arguments of `correct_chosen`)
     "parm++ no words": ("local-edit", {"words": False}),
     "parm++ redraw": ("redraw", {}),
     "parm++ redraw if faulty": ("redraw", {"spare": True}),
+    "parm++ tuned redraw": ("tuned-redraw", {"spare": True}),
     "parm++ anew": ("anew", {"spare": True}),
     "parm++ anew no words": ("anew", {"spare": True, "words": False}),
     "parm++ upper bound": ("local-edit", {"exact": True}),
@@ -43,6 +44,7 @@ CORRECTED = {  # the same for a single picture, where there is more to correct
     "one + local edit": ("local-edit", {"spare": True}),
     "one + redraw": ("redraw", {}),
     "one + redraw if faulty": ("redraw", {"spare": True}),
+    "one + tuned redraw": ("tuned-redraw", {"spare": True}),
     "one + anew": ("anew", {"spare": True}),
     "one + anew no words": ("anew", {"spare": True, "words": False}),
     "one + upper bound": ("local-edit", {"exact": True}),
@@ -51,9 +53,10 @@ DIFFERENCES = (
     ("orm-zs", "single"), ("orm-zs", "logprob"), ("logprob", "single"), ("orm", "orm-zs"), ("prm-zs", "single"),
     ("prm", "single"), ("prm", "orm"), ("parm", "orm"), ("parm++", "parm"), ("parm++", "parm++ no words"),
     ("parm++", "parm++ no second opinion"), ("parm++", "parm++ redraw"), ("parm++", "parm++ redraw if faulty"),
-    ("parm++", "parm++ anew"), ("parm++ anew", "parm++ redraw if faulty"), ("parm++ anew", "parm++ anew no words"),
+    ("parm++", "parm++ anew"), ("parm++", "parm++ tuned redraw"), ("parm++ anew", "parm++ redraw if faulty"), ("parm++ anew", "parm++ anew no words"),
     ("one + local edit", "one + redraw"), ("one + local edit", "one + redraw if faulty"), ("one + local edit", "one + anew"),
-    ("one + anew", "one + redraw if faulty"), ("one + anew", "one + anew no words"),
+    ("one + local edit", "one + tuned redraw"), ("one + anew", "one + tuned redraw"),
+    ("one + tuned redraw", "one + redraw if faulty"), ("one + anew", "one + redraw if faulty"), ("one + anew", "one + anew no words"),
 )  # fmt: skip
 
 
@@ -78,7 +81,10 @@ class Cast:
 
 def cast(device: str = "cpu") -> Cast:
     """The shipped models."""
-    corrections = {kind: load("correction", weights=kind, device=device) for kind in ("local-edit", "anew")}
+    corrections = {
+        kind: load("correction", weights=kind, device=device)
+        for kind in ("local-edit", "anew", "tuned-redraw")
+    }
     verifiers = {name: load("verifier", weights=name, device=device) for name in VERIFIERS}
     return Cast(load("generator", device=device), load("judge"), load("judge", kind="template"), verifiers,
                 corrections | {"redraw": redraw})  # fmt: skip

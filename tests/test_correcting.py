@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cotlib import load
-from cotlib.correcting import Anew, ExactReflections, LocalEdit, plan_edit
+from cotlib.correcting import Anew, ExactReflections, LocalEdit, TunedRedraw, plan_edit
 from cotlib.correcting.edits import cells_of, order_of
 from cotlib.decoding import masked_rounds
 from cotlib.errors import UserError
@@ -184,6 +184,15 @@ def test_the_papers_form_pays_for_the_failed_picture_once(table, corrector):
     assert ledger.generator_token_passes == 64 + 2 * 64 * 4 and ledger.seconds > 0
 
 
+def test_the_control_draws_with_the_tuned_weights_from_the_prompt_alone(table, corrector):
+    codes, reflection = codes_of(table, BLUE_DOG, CUP), told(PROMPT, BLUE_DOG, CUP)
+    base = load("generator")
+    options = {"ledger": Ledger(), "steps": 2, "guidance": 1.5}
+    mine = TunedRedraw(corrector)(base, [PROMPT], codes, [reflection], 0, 1, **options)
+    assert torch.equal(mine, redraw(corrector, [PROMPT], codes, [], 0, 1, **options))
+    assert not torch.equal(mine, redraw(base, [PROMPT], codes, [], 0, 1, **options))
+
+
 def test_a_corrector_begins_as_the_generator_it_goes_on_from():
     base = PictogramGenerator.from_pretrained(_data("generator-base"))
     model = PictogramCorrector(base.config)
@@ -287,8 +296,8 @@ def test_training_needs_a_generator_and_its_failures(tmp_path):
         run(tmp_path)
 
 
-def test_there_are_two_corrections():
-    with pytest.raises(UserError, match='"local-edit" or "anew"'):
+def test_there_are_three_corrections():
+    with pytest.raises(UserError, match="local-edit, anew, tuned-redraw"):
         load("correction", weights="both")
 
 

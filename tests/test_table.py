@@ -28,7 +28,7 @@ def who():
         for layer in verifier.layers:
             layer.out.weight.normal_(std=0.1)
     model = load("generator")
-    corrections = {"local-edit": LocalEdit(model), "anew": redraw, "redraw": redraw}
+    corrections = {"local-edit": LocalEdit(model), "anew": redraw, "tuned-redraw": redraw, "redraw": redraw}
     return table.Cast(model, load("judge"), load("judge", kind="template"), dict.fromkeys(table.VERIFIERS, verifier),
                       corrections)  # fmt: skip
 

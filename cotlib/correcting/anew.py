@@ -1,11 +1,14 @@
-"""The paper's form of correction: prompt, failed picture and reflection go in, and everything is drawn anew."""
+"""The paper's form of correction: prompt, failed picture and reflection go in, and everything is drawn anew. And its
+control: the same network draws anew from the prompt alone."""
 
 from torch import Tensor
 
 from cotlib.decoding import masked_rounds
 from cotlib.interfaces import ImageTokenModel, Reflection
 from cotlib.models.corrector import PictogramCorrector
+from cotlib.models.generator import PictogramGenerator
 from cotlib.search.ledger import Ledger
+from cotlib.search.parm_plus_plus import redraw
 from cotlib.search.paths import advance, branches
 
 
@@ -35,3 +38,21 @@ class Anew:
             ledger.generator_token_passes += branches(self.corrector, guidance) * codes.numel()
             last = step
         return last.codes
+
+
+class TunedRedraw:
+    """Plain re-drawing with the corrector's weights: what its training gains without any reflection.
+
+    The control for every correction by tuned weights. Beside it, `search.redraw` draws with the search's own generator.
+    """
+
+    def __init__(self, corrector: PictogramGenerator):
+        self.corrector = corrector
+
+    def __call__(
+        self, model: ImageTokenModel, prompts: list[str], codes: Tensor, reflections: list[Reflection],
+        seed: int, round: int, *, ledger: Ledger, steps: int | None = None, guidance: float | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Codes [B, N] of refused pictures to new ones."""
+        return redraw(self.corrector, prompts, codes, reflections, seed, round, ledger=ledger, steps=steps,
+                      guidance=guidance)  # fmt: skip
