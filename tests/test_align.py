@@ -5,8 +5,9 @@ import math
 import numpy as np
 import torch
 
-from cotlib.align.dpo import DPOConfig, dpo_loss, masked_log_probability, text_batch, tune
+from cotlib.align.dpo import DPOConfig, dpo_loss, masked_log_probability, text_batch
 from cotlib.align.pairs import Pairs, draw_pairs
+from cotlib.align.tuning import tune
 from cotlib.interfaces import Verdict
 from cotlib.models.generator import GeneratorConfig, PictogramGenerator
 
@@ -49,7 +50,7 @@ def test_tuning_prefers_the_chosen_picture_and_leaves_the_reference_alone():
     before = {k: v.clone() for k, v in model.state_dict().items()}
     curves = []
     tuned = tune(model, Pairs([PROMPT] * 8, chosen, rejected, {}), DPOConfig(lr=1e-3, batch=8, updates=15), 0,
-                 lambda update, values: curves.append(values))  # fmt: skip
+                 lambda update, values: curves.append(values)).model  # fmt: skip
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert curves[-1]["margin"] > 1 and curves[-1]["accuracy"] == 1.0
     rows, text = torch.ones(8, 64, dtype=torch.bool), text_batch([PROMPT] * 8)

@@ -1,12 +1,11 @@
-"""Direct preference optimisation for masked image tokens (Rafailov et al., arXiv 2305.18290; arXiv 2501.13926, 3.3).
+"""Direct preference optimisation for image tokens (Rafailov et al., arXiv 2305.18290; arXiv 2501.13926, section 3.3).
 
-A picture's log-probability is estimated on a random mask: the sum of log p(code) over the masked places, given the
-visible ones and the prompt. Chosen and rejected share the mask, so its luck cancels in their difference; the
-released code of the paper masks the two independently.
+Masked order: a picture's log-probability is estimated on a random mask, as the sum of log p(code) over the masked
+places, given the visible ones and the prompt. Chosen and rejected share the mask, so its luck cancels in their
+difference, and they keep or lose their prompt together. The released code of the paper does both independently.
+Raster order needs no estimate: the sum over all tokens is the exact log-likelihood.
 """
 
-import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,90 +13,193 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cotlib.align.pairs import Pairs
+from cotlib.errors import UserError
 from cotlib.models.generator import PictogramGenerator
 from cotlib.world.prompts import encode
+
+Text = tuple[Tensor, Tensor]  # token ids [B, T] and their validity [B, T]
 
 
 @dataclass(frozen=True)
 class DPOConfig:
-    """beta: strength of the pull to the reference. sft: weight of -log p(chosen), per masked token."""
+    """What a tuning run minimises, and how.
+
+    beta: strength of the pull to the reference, per nat of margin (per nat a token with length "mean"). sft: weight
+    of -log p(chosen), per scored token. loss: "sigmoid" or "ipo". length: "sum" of the scored tokens' log-probabilities
+    or their "mean". smoothing: share of labels taken for exchanged. dropped_text: share of pairs without their prompt.
+    """
 
     beta: float = 0.1
     sft: float = 0.2
     lr: float = 3e-4
-    batch: int = 32  # pairs
+    batch: int = 32  # pairs, of all processes together
     updates: int = 150
     ema: float = 0.97
+    smoothing: float = 0.0
+    dropped_text: float = 0.0
+    loss: str = "sigmoid"
+    length: str = "sum"
+
+    def __post_init__(self):
+        for name in ("beta", "lr"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"{name} is {getattr(self, name)}; expected a finite number above 0")
+        for name, end in (("smoothing", 0.5), ("dropped_text", 1.0), ("ema", 1.0)):
+            if not 0 <= getattr(self, name) < end:
+                raise UserError(f"{name} is {getattr(self, name)}; expected at least 0 and less than {end}")
+        if not 0 <= self.sft < float("inf"):
+            raise UserError(f"sft is {self.sft}; expected a finite number of at least 0")
+        if self.batch < 1 or self.updates < 1:
+            raise UserError(f"batch is {self.batch} and updates {self.updates}; expected at least 1 of each")
+        for name, known in (("loss", ("sigmoid", "ipo")), ("length", ("sum", "mean"))):
+            if getattr(self, name) not in known:
+                raise UserError(f'{name} is "{getattr(self, name)}"; expected "{known[0]}" or "{known[1]}"')
+        if self.loss == "ipo" and self.smoothing:
+            raise UserError("smoothing belongs to the sigmoid loss; leave it out with ipo")
 
 
-def masked_log_probability(model: PictogramGenerator, prefix: tuple, codes: Tensor, rows: Tensor) -> Tensor:
-    """Sum over the masked places of log p(code | visible codes, prompt), one number a picture.
+# ----- log-probabilities -------------------------------------------------------------------------------------------
 
-    prefix: (token ids [B, T], validity [B, T]); codes: long [B, N]; rows: bool [B, N], the masked places.
-    Returns float [B].
+
+def masked_log_probability(model: PictogramGenerator, text: Text, codes: Tensor, rows: Tensor) -> Tensor:
+    """Sum over the masked places of log p(code | visible codes, prompt) in nats, one number a picture.
+
+    text: (token ids [B, T], validity [B, T]); codes: long [B, N]; rows: bool [B, N], the masked places.
+    Returns float [B], with gradients.
     """
-    hidden = model.train_hidden(*prefix, codes.masked_fill(rows, model.mask_id))
-    loss = F.cross_entropy(model.head(hidden[rows]), codes[rows], reduction="none")
+    hidden = model.train_hidden(*text, codes.masked_fill(rows, model.mask_id))
+    return _sum_at(model.head(hidden[rows]), codes, rows)
+
+
+def raster_log_probability(model: PictogramGenerator, text: Text, codes: Tensor) -> Tensor:
+    """Exact log-likelihood in nats, the sum over all places of log p(code | earlier codes, prompt); float [B]."""
+    rows = torch.ones_like(codes, dtype=torch.bool)
+    return _sum_at(model.head(model.train_hidden(*text, codes)[rows]), codes, rows)
+
+
+def log_probability(model: PictogramGenerator, text: Text, codes: Tensor, rows: Tensor) -> Tensor:
+    """The one of the two above that belongs to the model's order."""
+    if model.config.order == "raster":
+        return raster_log_probability(model, text, codes)
+    return masked_log_probability(model, text, codes, rows)
+
+
+def _sum_at(logits: Tensor, codes: Tensor, rows: Tensor) -> Tensor:
+    """Log-probabilities of the codes at the True places, summed for each picture [B]; logits [R, V] are theirs."""
+    loss = F.cross_entropy(logits, codes[rows], reduction="none")
     return -torch.zeros_like(rows, dtype=loss.dtype).masked_scatter(rows, loss).sum(1)
 
 
-def dpo_loss(
-    chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float
-) -> tuple[Tensor, Tensor]:
-    """(loss, margin): mean of -log sigmoid(beta m), with m = (chosen - rejected) - (ref_chosen - ref_rejected).
+# ----- the loss ----------------------------------------------------------------------------------------------------
 
-    All arguments are log-probabilities [B] in nats (Rafailov et al., equation 7).
+
+def dpo_loss(
+    chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float,
+    smoothing: float = 0.0, kind: str = "sigmoid",
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(loss, margin [B]) with the margin m = (chosen - rejected) - (ref_chosen - ref_rejected), in nats.
+
+    The first four arguments are log-probabilities [B]. The loss is the mean over pairs of
+
+        sigmoid   -(1 - e) log sigmoid(beta m) - e log sigmoid(-beta m)   e = smoothing; with 0 Rafailov et al., eq. 7
+        ipo       (m - 1 / (2 beta))^2                                    Azar et al., arXiv 2310.12036
+
+    ipo asks for a certain margin and no more; sigmoid always asks for more.
     """
     margin = (chosen - rejected) - (ref_chosen - ref_rejected)
-    return -F.logsigmoid(beta * margin).mean(), margin
+    if kind == "ipo":
+        return (margin - 1 / (2 * beta)).square().mean(), margin
+    right, exchanged = F.logsigmoid(beta * margin), F.logsigmoid(-beta * margin)
+    return -((1 - smoothing) * right + smoothing * exchanged).mean(), margin
 
 
-def text_batch(prompts: list[str]) -> tuple[Tensor, Tensor]:
+def check_same_shape(policy: PictogramGenerator, reference: PictogramGenerator) -> None:
+    """UserError unless both have the same order and tensors of the same shapes; the tokenizer does not matter."""
+    orders = policy.config.order, reference.config.order
+    if orders[0] != orders[1]:
+        raise UserError(f"the policy draws in {orders[0]} order, the reference in {orders[1]} order; expected the same; "
+                        "take the weights that the tuning began with as reference")  # fmt: skip
+    ours, theirs = (
+        {k: tuple(v.shape) for k, v in m.state_dict().items() if not k.startswith("tokenizer.")}
+        for m in (policy, reference)
+    )
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            raise UserError(f"{name} has shape {ours.get(name)} in the policy and {theirs.get(name)} in the reference; "
+                            "expected the same; take the weights that the tuning began with as reference")  # fmt: skip
+
+
+# ----- one batch ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B pairs. prompts: texts, empty where the prompt is dropped; chosen, rejected: long [B, N]; rows: bool [B, N], the
+    places that are scored in both pictures of a pair."""
+
+    prompts: list[str]
+    chosen: Tensor
+    rejected: Tensor
+    rows: Tensor
+
+    def shard(self, rank: int, workers: int) -> "Batch":
+        """The part of one of several processes."""
+        mine = slice(rank, None, workers)
+        return Batch(self.prompts[mine], self.chosen[mine], self.rejected[mine], self.rows[mine])
+
+
+def draw_batch(pairs: Pairs, picked: Tensor, config: DPOConfig, order: str, chance: torch.Generator) -> Batch:
+    """The pairs at `picked` (long [B]) with one mask and one fate of the prompt for each.
+
+    The masked share is cos(pi u / 2) with u uniform, as in training; raster order scores every place.
+    """
+    chosen, rejected = pairs.chosen[picked], pairs.rejected[picked]
+    if order == "raster":
+        rows = torch.ones_like(chosen, dtype=torch.bool)
+    else:
+        share = torch.cos(torch.rand(len(picked), 1, generator=chance) * torch.pi / 2)
+        places = torch.rand(chosen.shape, generator=chance).argsort(1).argsort(1)
+        rows = places < (share * chosen.shape[1]).ceil()
+    prompts = [pairs.prompts[i] for i in picked]
+    if config.dropped_text:
+        dropped = torch.rand(len(picked), generator=chance) < config.dropped_text
+        prompts = ["" if drop else prompt for prompt, drop in zip(prompts, dropped, strict=True)]
+    return Batch(prompts, chosen, rejected, rows)
+
+
+def text_batch(prompts: list[str], device: torch.device | str = "cpu") -> Text:
     """Token ids [B, T] padded on the right, and their validity [B, T]."""
     ids = [encode(p) for p in prompts]
     longest = max(map(len, ids))
     padded = torch.tensor([row + [row[-1]] * (longest - len(row)) for row in ids])
-    return padded, torch.arange(longest) < torch.tensor([len(row) for row in ids])[:, None]
+    valid = torch.arange(longest) < torch.tensor([len(row) for row in ids])[:, None]
+    return padded.to(device), valid.to(device)
 
 
-def tune(model: PictogramGenerator, pairs: Pairs, config: DPOConfig, seed: int,
-         watch: Callable[[int, dict], None] | None = None) -> PictogramGenerator:  # fmt: skip
-    """A tuned copy of the model (averaged weights); the model given is the reference and stays as it is.
+def pair_loss(
+    policy: PictogramGenerator, reference: PictogramGenerator, batch: Batch, config: DPOConfig, scored: float
+) -> tuple[Tensor, dict[str, float]]:
+    """(loss with the SFT term, curves) of one batch.
 
-    watch(update, curves) is called after each update with loss, margin, accuracy and both changes in log-probability.
+    scored: scored places of a picture, summed over the batch; with several processes their mean, so that the mean of
+    their gradients is that of the whole batch. Curves: the preference loss, margin and accuracy, and the changes of both
+    log-probabilities against the reference (in nats a picture, or a token with length "mean").
     """
-    generator = torch.Generator().manual_seed(seed)
-    policy = copy.deepcopy(model).train()
-    average = {k: v.clone() for k, v in policy.state_dict().items()}
-    optimizer = torch.optim.AdamW(policy.parameters(), config.lr, betas=(0.9, 0.98), weight_decay=0.0)
-    order = torch.empty(0, dtype=torch.long)
-    for update in range(config.updates):
-        if len(order) < config.batch:
-            order = torch.cat([order, torch.randperm(len(pairs.prompts), generator=generator)])
-        picked, order = order[: config.batch], order[config.batch :]
-        codes = torch.cat([pairs.chosen[picked], pairs.rejected[picked]])
-        share = torch.cos(torch.rand(len(picked), 1, generator=generator) * torch.pi / 2)
-        places = torch.rand(len(picked), codes.shape[1], generator=generator).argsort(1).argsort(1)
-        rows = (places < (share * codes.shape[1]).ceil()).repeat(2, 1)
-        text = text_batch([pairs.prompts[i] for i in picked] * 2)
-        with torch.no_grad():
-            ref_chosen, ref_rejected = masked_log_probability(model, text, codes, rows).chunk(2)
-        chosen, rejected = masked_log_probability(policy, text, codes, rows).chunk(2)
-        loss, margin = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, config.beta)
-        total = loss - config.sft * chosen.sum() / rows[: len(picked)].sum()
-        optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * min(1.0, (update + 1) / 10)
-        optimizer.step()
-        with torch.no_grad():
-            for key, value in policy.state_dict().items():
-                average[key].lerp_(value, 1 - min(config.ema, (1 + update) / (10 + update)))
-        if watch:
-            watch(update, {"loss": loss.item(), "margin": margin.mean().item(),
-                           "accuracy": (margin > 0).float().mean().item(),
-                           "chosen": (chosen - ref_chosen).mean().item(),
-                           "rejected": (rejected - ref_rejected).mean().item()})  # fmt: skip
-    policy.load_state_dict(average)
-    return policy.eval()
+    device = policy.device
+    codes = torch.cat([batch.chosen, batch.rejected]).to(device)
+    rows = batch.rows.repeat(2, 1).to(device)
+    text = text_batch(batch.prompts * 2, device)
+    with torch.no_grad():
+        before = log_probability(reference, text, codes, rows)
+    now = log_probability(policy, text, codes, rows)
+    total = now[: len(batch.prompts)].sum()  # log p of the chosen pictures
+    if config.length == "mean":
+        before, now = before / rows.sum(1), now / rows.sum(1)
+    (ref_chosen, ref_rejected), (chosen, rejected) = before.chunk(2), now.chunk(2)
+    loss, margin = dpo_loss(
+        chosen, rejected, ref_chosen, ref_rejected, config.beta, config.smoothing, config.loss
+    )
+    curves = {"loss": loss.item(), "margin": margin.mean().item(), "accuracy": (margin > 0).float().mean().item(),
+              "chosen": (chosen - ref_chosen).mean().item(),
+              "rejected": (rejected - ref_rejected).mean().item()}  # fmt: skip
+    return loss - config.sft * total / scored, curves

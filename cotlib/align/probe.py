@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from cotlib import load
-from cotlib.align.dpo import DPOConfig, tune
+from cotlib.align.dpo import DPOConfig
 from cotlib.align.pairs import draw_pairs
+from cotlib.align.tuning import tune
 from cotlib.assets import data_dir
 from cotlib.evaluation import Plan, measure, versions
 from cotlib.judging.stats import bootstrap_interval, paired_difference, task_means
@@ -59,7 +60,9 @@ def probe(
             begin = time.perf_counter()
             data = pairs if kind == "tuned" else pairs.shuffled(np.random.default_rng(seed))
             last = {}
-            model = tune(base, data, config, seed, lambda update, curves, last=last: last.update(curves))
+            model = tune(
+                base, data, config, seed, lambda update, curves, last=last: last.update(curves)
+            ).model
             seconds = time.perf_counter() - begin
             rows = scores(model, judge, test, n)
             pooled[kind].append(rows)
