@@ -104,7 +104,7 @@ def model():
 def test_decide_is_prm(model):
     ledger, mine = Ledger(), Ledger()
     outcome = prm(model, PROMPTS, 4, 3, ledger, verifier=Taste())
-    decisions = decide(model, PROMPTS, 4, 3, mine, verifier=Taste())
+    decisions = decide(model, PROMPTS, 4, 3, ledger=mine, verifier=Taste())
     assert decisions[-1].kept == outcome.chosen
     for prompt, paths in enumerate(outcome.paths):
         for path in paths:
@@ -117,7 +117,7 @@ def test_decide_is_prm(model):
 
 def test_who_never_decides_gets_path_0_for_nothing(model):
     ledger = Ledger()
-    decisions = decide(model, PROMPTS, 3, 0, ledger, first=5)
+    decisions = decide(model, PROMPTS, 3, 0, ledger=ledger, first=5)
     alone = single(model, PROMPTS, n=3, seed=0)
     for prompt in range(2):
         assert torch.equal(decisions[-1].step.codes[3 * prompt], alone.paths[prompt][0].codes)
@@ -130,7 +130,7 @@ def test_who_never_decides_gets_path_0_for_nothing(model):
 
 def test_who_decides_late_asks_late(model):
     taste, ledger = Taste(), Ledger()
-    decisions = decide(model, PROMPTS, 3, 0, ledger, verifier=taste, first=3)
+    decisions = decide(model, PROMPTS, 3, 0, ledger=ledger, verifier=taste, first=3)
     assert [d.kept for d in decisions[:3]] == [[0, 0]] * 3 and len(taste.asked) == 2
     assert ledger.verifier_calls[STEP] == 12
     with pytest.raises(UserError, match="verifier"):
@@ -153,9 +153,10 @@ def small_enough(fig) -> bool:
 
 
 def test_the_tree_shows_every_score_and_frames_the_kept():
-    scores = np.arange(12).reshape(3, 4) / 20
+    scores = np.arange(12).reshape(3, 4) / 20 + 0.01
     fig = figures.decision_tree(torch.rand(3, 4, 3, 64, 64), scores, [3, 3, 3], right=True)
     assert [f"{s:.2f}" for s in scores.ravel()] == [t for t in texts(fig) if "." in t]
+    assert "<.01" in texts(figures.decision_tree(torch.rand(1, 1, 3, 64, 64), [[0.001]], [0]))
     assert sum(t.get_fontweight() == "bold" for ax in fig.axes for t in ax.texts) == 3
     lines = [line for line in fig.axes[0].lines if len(line.get_xdata()) == 2]
     assert len(lines) == 2 * 4 and small_enough(fig)

@@ -15,6 +15,7 @@ from cotlib.lab.search_figures import (
     first_clear,
     looks_of,
     path_tree_figure,
+    sweep_figure,
 )
 from cotlib.lab.search_widgets import (
     Contest,
@@ -65,7 +66,11 @@ def test_a_replay_is_the_search_choice_stops_and_costs(clear, promising, ask_fro
             assert stopped.tolist() == [NEVER if p.stopped is None else p.stopped for p in outcome.paths[0]]
             bill, ledger = parm_bill(clarity, clear, ask_from, chosen, stopped), outcome.ledger
             calls = ledger.verifier_calls
-            assert (bill.clarity, bill.potential, bill.final) == (calls[CLARITY], calls[POTENTIAL], calls[FINAL])
+            assert (bill.clarity, bill.potential, bill.final) == (
+                calls[CLARITY],
+                calls[POTENTIAL],
+                calls[FINAL],
+            )
             assert 2 * N * bill.rows == ledger.generator_token_passes and bill.decodes == ledger.decodes
 
 
@@ -93,8 +98,15 @@ def test_costs_are_those_of_one_picture_without_the_judge():
     assert cost_of(RESULTS["parm"], "parm") == {"seconds": 3.0, "passes": 100.0, "calls": 9.0}
     assert cost_of(RESULTS["single"], "single") == {"seconds": 0.1, "passes": 10.0, "calls": 0.0}
     assert cost_of(RESULTS["parm++ redraw"], "parm++ redraw")["seconds"] == 8.0  # one seed
-    once = RESULTS["parm"] | {"seeds": 2, "ledger": {"generator_token_passes": 10_000, "verifier_calls": {}, "seconds": 1}}
-    assert cost_of(once) == {"seconds": 0.1, "passes": 1.0, "calls": 0.0}  # as a ledger without questions is written
+    once = RESULTS["parm"] | {
+        "seeds": 2,
+        "ledger": {"generator_token_passes": 10_000, "verifier_calls": {}, "seconds": 1},
+    }
+    assert cost_of(once) == {
+        "seconds": 0.1,
+        "passes": 1.0,
+        "calls": 0.0,
+    }  # as a ledger without questions is written
 
 
 def test_the_chart_marks_every_strategy_at_its_cost():
@@ -158,6 +170,22 @@ def test_the_tree_figure_draws_what_a_search_leaves(promising):
     assert path_tree_figure(tree(outcome, 0), STEPS).axes
 
 
+def test_the_sweep_rings_the_chosen_pair_in_every_panel():
+    rows = [
+        {"clear": c, "promising": p, "truth": 0.9 - p * c, "passes": 1 - p / 2}
+        for c in (0.3, 0.5)
+        for p in (0.0, 0.4)
+    ]
+    fig = sweep_figure({"dev": rows, "test": rows}, chosen={"clear": 0.5, "promising": 0.4}, limit=0.9,
+                       curves={"test": [(0.5, 0.7, 0.6, 0.8), (1.0, 0.9, 0.8, 1.0)]})  # fmt: skip
+    rings = [
+        [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_markersize() == 15]
+        for ax in fig.axes
+    ]
+    assert rings == [[(0.8, pytest.approx(0.7))]] * 2
+    assert [text.get_text() for text in fig.legends[0].texts] == ["best of fewer", "clear 0.3", "clear 0.5"]
+
+
 # ----- widgets -------------------------------------------------------------------------------------------------------
 
 
@@ -168,10 +196,14 @@ def explored():
 
 
 def test_a_paths_story(explored):
-    assert "clear at step 3" in path_words(explored, 0) and "would have ended right" in path_words(explored, 0)
+    assert "clear at step 3" in path_words(explored, 0) and "would have ended right" in path_words(
+        explored, 0
+    )
     assert "goes on and ends wrong" in path_words(explored, 1) and "handed over" in path_words(explored, 1)
     assert "never clear" in path_words(explored, 2)
-    assert tree_words(explored).startswith("1 of 3 paths were dropped") and "1 of them" in tree_words(explored)
+    assert tree_words(explored).startswith("1 of 3 paths were dropped") and "1 of them" in tree_words(
+        explored
+    )
     assert [value for _, value in path_options(explored)] == [-1, 0, 1, 2]
 
 

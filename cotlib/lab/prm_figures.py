@@ -50,7 +50,7 @@ def decision_tree(pictures, scores, kept: Sequence[int], right: bool | None = No
         for b in range(count):
             top, best = head + b * step_y, b == kept[s]
             draw_tile(ax, tiles[s * count + b], left, top, picked=best)
-            ax.text(left + width / 2, top + 1.1 * height, f"{scores[s, b]:.2f}", ha="center", va="center", fontsize=7.5,
+            ax.text(left + width / 2, top + 1.1 * height, _odds(scores[s, b]), ha="center", va="center", fontsize=7.5,
                     color=style.BLUE if best else style.INK, fontweight="bold" if best else "normal")  # fmt: skip
             if s:
                 ax.plot([left - 0.32 * width, left - 0.02 * width],
@@ -148,6 +148,11 @@ def branch_rows(guesses, ends, right, titles: Sequence[str], tile: float = 1.1):
     return fig
 
 
+def _odds(p: float) -> str:
+    """P(yes) in two digits, without calling a small chance none."""
+    return "<.01" if p < 0.005 else f"{p:.2f}"
+
+
 def _canvas(fig, total_x: float, total_y: float):
     """Axes over the whole figure, measured in pixels, y downwards."""
     ax = fig.add_axes((0, 0, 1, 1))
@@ -214,7 +219,7 @@ def pass_share_figure(counts, right, total: int = 4):
             left.plot(x, share[mask].mean(0), color=color, marker=marker, label=name)
     left.set(xlabel="step", ylabel="share of continuations that end right", xticks=x,
              title="How open the end still is")  # fmt: skip
-    left.legend(fontsize=8.5, loc="lower left")
+    left.legend(fontsize=8.5, loc="center right")
     other.plot(
         x,
         (share > 0).mean(0),

@@ -144,7 +144,7 @@ def asked_strip(pictures, clarity: Sequence[float | None], potential: Sequence[f
 
     pictures   [S,3,H,W], the full guess after each step
     clarity    P(yes) for each step, None where it is not asked; the same for potential
-    clear, promising: what counts as yes; such numbers stand on a dark field, the first clear step is framed
+    clear, promising: what counts as yes; such numbers stand on a dark field; the first clear guess is framed
     final      P(yes) for the finished picture; right: the judge's verdict on it
     Returns a matplotlib figure.
     """
@@ -160,7 +160,7 @@ def asked_strip(pictures, clarity: Sequence[float | None], potential: Sequence[f
     ax.axis("off")
     first = first_clear(clarity, clear)
     rows = [("CLARITY", clarity, clear), ("POTENTIAL", potential, promising),
-            ("FINAL", [None] * (count - 1) + [final], 2.0)]  # fmt: skip
+            ("FINAL", [None] * (count - 1) + [final], None)]  # fmt: skip
     for column, picture in enumerate(tiles):
         left = side + column * (width + gap)
         draw_tile(ax, picture, left, head, picked=column == first)
@@ -175,7 +175,8 @@ def asked_strip(pictures, clarity: Sequence[float | None], potential: Sequence[f
         for number, (_, values, bar) in enumerate(rows):
             if values[column] is not None:
                 y = head + height + 0.1 * width + (number + 0.5) * line
-                _number(ax, left + width / 2, y, width, 0.82 * line, values[column], values[column] >= bar)
+                yes = None if bar is None else values[column] >= bar
+                _number(ax, left + width / 2, y, width, 0.82 * line, values[column], yes)
     for number, (name, _, _) in enumerate(rows):
         ax.text(side - 0.1 * width, head + height + 0.1 * width + (number + 0.5) * line, name, ha="right", va="center",
                 fontsize=8)  # fmt: skip
@@ -190,12 +191,13 @@ def first_clear(clarity: Sequence[float | None], clear: float) -> int | None:
     return next((step for step, p in enumerate(clarity) if p is not None and p >= clear), None)
 
 
-def _number(ax, x: float, y: float, width: float, height: float, value: float, yes: bool) -> None:
-    """A probability in a field that is dark for yes and light for no."""
+def _number(ax, x: float, y: float, width: float, height: float, value: float, yes: bool | None) -> None:
+    """A probability in a field: dark for yes, light for no, framed where it is compared with nothing."""
     from matplotlib.patches import Rectangle
 
-    color = style.BLUE if yes else "#EEF0F2"
-    ax.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, facecolor=color, edgecolor="none"))
+    color = "white" if yes is None else style.BLUE if yes else "#EEF0F2"
+    edge = dict(edgecolor=style.BLUE, linewidth=1.2) if yes is None else dict(edgecolor="none")
+    ax.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, facecolor=color, **edge))
     ax.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8.5, color="white" if yes else style.INK)
 
 
@@ -256,4 +258,45 @@ def path_tree_figure(entries: Sequence[Mapping], steps: int, *, right: Sequence[
     bars.set_title("chosen ★  right ●" if right is not None else "chosen ★", fontsize=9.5, loc="right")
     for panel in (ax, bars):
         panel.grid(axis="y", visible=False)
+    return fig
+
+
+# ----- thresholds ----------------------------------------------------------------------------------------------------
+
+
+def sweep_figure(panels: Mapping[str, Sequence[Mapping]], *, chosen: Mapping, limit: float | None = None,
+                 curves: Mapping[str, Sequence] | None = None):  # fmt: skip
+    """Truth against token passes for pairs of thresholds, one panel per set of prompts. Returns a matplotlib figure.
+
+    panels  {title: rows with "clear", "promising", "truth" and "passes" (share of best-of-N's)}; each value of clear is a
+            line along which promising grows from right to left
+    chosen  "clear" and "promising" of the pair to ring;  limit  a share of passes to mark
+    curves  {title: [(passes, mean, low, high), ...]}: best-of-N with fewer candidates, grey
+    """
+    from matplotlib import colormaps
+    from matplotlib import pyplot as plt
+
+    fig, axes = plt.subplots(1, len(panels), layout="constrained", figsize=(3.9 * len(panels) + 1.6, 3.8), sharey=True,
+                             sharex=True, squeeze=False)  # fmt: skip
+    values = sorted({row["clear"] for rows in panels.values() for row in rows})
+    shades = colormaps["cividis"](np.linspace(0, 0.92, len(values)))
+    for ax, (title, rows) in zip(axes[0], panels.items(), strict=True):
+        if curve := (curves or {}).get(title):
+            x, mean, low, high = np.array(curve, float).T
+            ax.fill_between(x, low, high, color=GREY, alpha=0.15, linewidth=0)
+            ax.plot(x, mean, color=GREY, linestyle="-.", marker="", label="best of fewer")
+        for number, value in enumerate(values):
+            mine = sorted((row for row in rows if row["clear"] == value), key=lambda row: row["promising"])
+            ax.plot([row["passes"] for row in mine], [row["truth"] for row in mine], color=shades[number], linewidth=1.0,
+                    marker=style.MARKERS[number % len(style.MARKERS)], markersize=4.5, label=f"clear {value:g}")  # fmt: skip
+        for row in rows:
+            if all(row[key] == chosen[key] for key in ("clear", "promising")):
+                ax.plot(row["passes"], row["truth"], marker="o", markersize=15, markerfacecolor="none",
+                        color=style.VERMILLION, linestyle="", markeredgewidth=1.8)  # fmt: skip
+        if limit is not None:
+            ax.axvline(limit, color=style.BLACK, linestyle=":", linewidth=1.2, marker="")
+        ax.set(xlabel="share of best-of-N's token passes", title=title)
+    axes[0, 0].set_ylabel("share of prompts that are right")
+    handles, labels = axes[0, -1].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside right center", fontsize=8.5)
     return fig

@@ -43,6 +43,7 @@ class Explored:
 def tree_explorer(explored: Sequence[Explored]):
     """Dropdowns of prompts and paths; the tree, and below it the path's guesses or the dropped pictures. Returns the widget."""
     import ipywidgets as w
+    from matplotlib import pyplot as plt
 
     which = w.Dropdown(options=[(one.prompt, i) for i, one in enumerate(explored)], value=0, description="prompt",
                        layout={"width": "420px"})  # fmt: skip
@@ -54,7 +55,7 @@ def tree_explorer(explored: Sequence[Explored]):
         lifted = None if path.value < 0 else path.value
         figure = path_tree_figure(one.entries, one.guesses.shape[1], right=one.right, path=lifted)
         tree.value = compact_png(figure)[0]
-        figure.clf()
+        plt.close(figure)
         strip.value = png_bytes(dropped_frame(one) if lifted is None else path_frame(one, lifted))
         words.value = escape(tree_words(one) if lifted is None else path_words(one, lifted))
 
@@ -87,7 +88,9 @@ def path_words(one: Explored, path: int) -> str:
     """The path's story in a sentence or two. Steps count from 1, as in the figure."""
     entry, ending = one.entries[path], "right" if one.right[path] else "wrong"
     if not entry["potential"]:
-        told = f"Path {entry['path'] + 1} was never clear, so nobody asked for its potential. It ends {ending}."
+        told = (
+            f"Path {entry['path'] + 1} was never clear, so nobody asked for its potential. It ends {ending}."
+        )
     else:
         [(step, odds)] = entry["potential"].items()
         told = f"Path {entry['path'] + 1} is clear at step {step + 1}, with potential {odds:.2f}"
@@ -147,7 +150,9 @@ class Contest:
         """Right picks of everybody over the prompts you answered (all of them if you answered none), and what picking
         blindly would give on average."""
         asked = sorted(self.picks) or list(range(len(self.prompts)))
-        hits = {name: float(sum(self.right[i][picks[i]] for i in asked)) for name, picks in self.choices.items()}
+        hits = {
+            name: float(sum(self.right[i][picks[i]] for i in asked)) for name, picks in self.choices.items()
+        }
         if self.picks:
             hits = {"you": float(sum(self.right[i][self.picks[i]] for i in asked))} | hits
         return hits | {"blind choice": float(sum(np.mean(self.right[i]) for i in asked))}
@@ -210,7 +215,9 @@ def contest_figure(contest: Contest, tile: float = 0.72):
         pickers.append((YOU, [contest.picks.get(i) for i in range(len(prompts))]))
     for i, prompt in enumerate(prompts):
         left, top = i % 2 * block + gap, i // 2 * (head + height + foot) + head
-        ax.text(left, top - 0.06 * width, prompt.removeprefix("a photo of "), ha="left", va="bottom", fontsize=8.5)
+        ax.text(
+            left, top - 0.06 * width, prompt.removeprefix("a photo of "), ha="left", va="bottom", fontsize=8.5
+        )
         for k in range(count):
             x = left + k * (width + gap)
             draw_tile(ax, contest.pictures[i, k], x, top)

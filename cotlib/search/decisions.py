@@ -1,14 +1,13 @@
-"""PRM with every decision on record.
+"""PRM with every decision on record: for looking at a search, and for asking others about the same branches.
 
-`prm` hands over a picture. Here each step comes back with all its branches, their scores and which one was kept: for
-looking at a search, and for asking other verifiers about the same branches.
+`prm` hands over a picture. What comes back here is each of its steps with all branches, their scores and which one
+was kept.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from cotlib.interfaces import ImageTokenModel, Step
-from cotlib.search.ledger import Ledger
 from cotlib.search.paths import pick_each
 from cotlib.search.prm import prm
 
@@ -35,10 +34,12 @@ def keep_branches(history: Sequence[Sequence[float]], n: int) -> list[int]:
 
 
 def decide(
-    model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
-    **options,
-) -> list[Decision]:  # fmt: skip
-    """One `Decision` a step of `prm`, whose arguments and errors these are."""
+    model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, **options
+) -> list[Decision]:
+    """One `Decision` a step of `prm`; options and errors as there (verifier, question, first, ledger, ...).
+
+    With `first` the number of steps nobody is ever asked, and the kept branches are path 0 of best-of-N.
+    """
     decisions: list[Decision] = []
-    prm(model, prompts, n, seed, ledger, watch=lambda *seen: decisions.append(Decision(*seen)), **options)
+    prm(model, prompts, n, seed, watch=lambda *seen: decisions.append(Decision(*seen)), **options)
     return decisions

@@ -23,12 +23,24 @@ def _answers() -> list[tuple]:
             clarity = np.sort(rng.random((n, steps)), 1) * rng.uniform(0.5, 1.2)
             clarity = np.clip(clarity + rng.normal(0, 0.15, clarity.shape), 0, 1).round(2)
             cases.append((clarity, rng.random((n, steps)).round(2), rng.random(n).round(2), clear, promising))
-    clarity, potential, final = rng.random((5, 4)).round(2), rng.random((5, 4)).round(2), rng.random(5).round(2)
+    clarity, potential, final = (
+        rng.random((5, 4)).round(2),
+        rng.random((5, 4)).round(2),
+        rng.random(5).round(2),
+    )
     final[0] = final.min() / 2
     cases.append((clarity, potential, final, 0.2, 1.1))  # nothing is promising
     cases.append((clarity, potential, final, 1.1, 0.5))  # nothing is ever clear
     clarity = np.array([[0.2, 0.5, 0.9], [0.1, 0.6, 0.7], [0.5, 0.5, 0.5]])
-    cases.append((clarity, np.array([[0.9, 0.5, 0.1], [0.9, 0.5, 0.9], [0.4, 0.9, 0.9]]), np.array([0.4, 0.4, 0.9]), 0.5, 0.5))
+    cases.append(
+        (
+            clarity,
+            np.array([[0.9, 0.5, 0.1], [0.9, 0.5, 0.9], [0.4, 0.9, 0.9]]),
+            np.array([0.4, 0.4, 0.9]),
+            0.5,
+            0.5,
+        )
+    )
     return cases
 
 
