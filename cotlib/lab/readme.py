@@ -131,7 +131,7 @@ def search_table() -> str:
                  f"{share * ledger['generator_token_passes'] / runs:,.0f}", f"{calls / runs:.0f}",
                  f"{share * ledger['seconds'] / runs:.2f}"]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
-    lines.append(f"\n{entry['prompts']} held-out prompts x {len(entry['seeds'])} seeds, N = {entry['n']}; costs a prompt; seconds of one core; "
+    lines.append(f"\n{entry['prompts']} held-out prompts, {len(entry['seeds'])} seed{'s' * (len(entry['seeds']) > 1)}, N = {entry['n']}; costs a prompt; seconds of one core; "
                  "bounds know the answer and are no methods.")  # fmt: skip
     return "\n".join(lines)
 
@@ -171,20 +171,31 @@ def probe_line(probe: dict) -> str:
 
 
 def course_table() -> str:
-    """Notebooks in order, with title, measured time and memory, and badges once the address is set."""
+    """Notebooks in order, with title, measured time and memory (a dash where none is on record), and badges once the
+    address is set."""
     record = read_json(RESULTS / "course_run.json")
     run = {row["name"]: row for row in record["notebooks"]}
     address = Address.load(ROOT / "notebooks")
-    lines = ["| notebook | | time | memory |", "|---|---|---|---|"]
-    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        row = run[path.stem]
-        link = f"[`{path.stem}`](notebooks/{path.name}) {address.badges(path.stem)}".strip()
-        lines.append(f"| {link} | {row['title']} | {row['seconds']:.0f} s | {row['peak_gb']:.1f} GB |")
-    machine = record["machine"]
-    lines.append(
-        f"\nAll of them: {record['seconds'] / 60:.1f} minutes on {machine['cores']} CPU cores, {record['started'][:10]}."
+    lines, paths = (
+        ["| notebook | | time | memory |", "|---|---|---|---|"],
+        sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")),
     )
+    for path in paths:
+        link = f"[`{path.stem}`](notebooks/{path.name}) {address.badges(path.stem)}".strip()
+        row = run.get(path.stem)
+        cost = f"{row['seconds']:.0f} s | {row['peak_gb']:.1f} GB" if row else "– | –"
+        lines.append(f"| {link} | {title_of(path)} | {cost} |")
+    machine = f"{record['machine']['cores']} CPU cores, {record['started'][:10]}"
+    measured = [run[path.stem]["seconds"] for path in paths if path.stem in run]
+    which = "All of them" if len(measured) == len(paths) else f"The {len(measured)} that were timed"
+    lines.append(f"\n{which}: {sum(measured) / 60:.1f} minutes on {machine}.")
     return "\n".join(lines)
+
+
+def title_of(notebook: Path) -> str:
+    """A notebook's first heading."""
+    first = read_json(notebook)["cells"][0]["source"]
+    return "".join(first).splitlines()[0].removeprefix("# ")
 
 
 def draw_hero(path: Path) -> None:

@@ -378,20 +378,34 @@ for row in run["notebooks"]:
 # | word | meaning here |
 # |---|---|
 # | alignment, preference tuning | training that makes right pictures likelier than wrong ones |
+# | balanced accuracy | mean of the shares of right pictures accepted and wrong ones refused; one half is chance |
+# | branch | one of several draws from the same half-drawn picture |
+# | calibrated | P(yes) means what it says: of the pictures with 0.7, seven in ten are right |
 # | candidate | one finished picture among several for the same prompt |
-# | coverage, pass@N | share of prompts with at least one right picture among N |
+# | clarity | PARM's first question: does the guess already show what it will show at the end? |
 # | code | number of an image token, 0 to 1023; stands for an 8 x 8 patch of the picture |
+# | coverage, pass@N | share of prompts with at least one right picture among N |
 # | decode | turn codes into pixels |
+# | fault | one thing to change in a picture: missing, wrong, extra, or to be moved |
+# | fine-tuned verifier | trained on this generator's own pictures as well; a zero-shot one has never seen them |
 # | guidance | pushing the generator away from what it would draw without the prompt |
 # | interval | range of values that the measurement is compatible with; here always 95 % |
 # | judge | detector and rules that decide whether a picture is right; measures, never chooses |
 # | ledger | what a result cost: token passes, verifier calls, decodes, seconds |
+# | local edit | correction that keeps what is right and draws only the cells concerned |
 # | mask | mark of a token that is not drawn yet |
+# | ORM, PRM | verifiers of finished pictures, and of every step |
+# | P(yes) | a verifier's number: how likely the answer yes is |
+# | PARM, PARM++ | asks when a picture is clear and stops what cannot end well; ++ also says what is wrong and corrects it |
 # | pass rate | share of a prompt's pictures that are right |
 # | path | one run of the generator, with its own dice |
+# | potential | PARM's second question: will this path end in a right picture? |
 # | prompt | the sentence that says what to draw |
+# | ranking | share of pairs of a right and a wrong picture of one prompt that a verifier orders rightly |
 # | raster order | drawing tokens one by one, row by row |
+# | reflection | what a verifier says about a picture: yes, or what is wrong, in words |
 # | reward model | the paper's word for verifier |
+# | rollout | a continuation of a half-drawn picture to its end |
 # | round, step | one pass over the canvas: guess all, keep the surest, hide the rest |
 # | search | the loop around the networks: how many paths, which to stop, which to keep |
 # | token | one of the 64 pieces of a picture, or one word of a prompt |

@@ -31,7 +31,7 @@ from cotlib.world.scenes import TASKS
 
 generator, judge, template = load("generator"), load("judge"), load("judge", kind="template")
 zero_shot, fine_tuned = load("verifier", weights="zero-shot"), load("verifier", weights="orm")
-N, PER = 20, 12  # candidates of each prompt, prompts of each task
+N, PER = 20, 10  # candidates of each prompt, prompts of each task
 prompts = [m for task in TASKS for m in [p for p in benchmark("test") if p["tag"] == task][:PER]]
 tasks = [m["tag"] for m in prompts]
 
@@ -187,7 +187,7 @@ print(f"{'all':24}{card['metrics']['drawings']['balanced_accuracy']:.2f}   (the 
 # %% [markdown]
 # ## 4 The pictures for the rest of this notebook
 #
-# Draw once, use it for everything: twelve test prompts of each task, twenty candidates for each. No pair of object and colour, and no pair of objects, in
+# Draw once, use it for everything: ten test prompts of each task, twenty candidates for each. No pair of object and colour, and no pair of objects, in
 # a test prompt of the last four tasks was ever in a training prompt, neither the generator's nor a verifier's.
 #
 # `draw` draws the paths without choosing; every strategy below then chooses *among the same paths*, and its ledger is charged as if it
@@ -195,6 +195,7 @@ print(f"{'all':24}{card['metrics']['drawings']['balanced_accuracy']:.2f}   (the 
 
 # %%
 from cotlib.devices import on_all_cores
+from cotlib.search import logprob, oracle
 from cotlib.search.paths import draw
 
 paths = list(
@@ -204,9 +205,6 @@ paths = list(
         total=len(prompts),
     )
 )
-
-# %%
-from cotlib.search import logprob, oracle
 
 
 def choose(strategy, **options):
@@ -232,7 +230,7 @@ runs = {
     "log-probability": choose(logprob),
     "coverage": choose(oracle, judge=judge),
 }
-right = noted(runs["coverage"], "JUDGE")  # [72, 20], 1 where the judge says right
+right = noted(runs["coverage"], "JUDGE")  # [60, 20], 1 where the judge says right
 p_zero, p_fine = noted(runs["zero-shot ORM"], FINAL), noted(runs["fine-tuned ORM"], FINAL)
 log_p = noted(runs["log-probability"], "LOG_P")
 print(f"{right.size:,} pictures, of which {right.mean():.2f} are right")
@@ -363,7 +361,7 @@ print(
 # tasks cannot have that, since a prompt with a single object or with a number holds no pair; their prompts are shared, and you should trust their numbers a little
 # less. (In the paper: 13 thousand prompts, about 50 pictures each, 288 thousand labels.)
 #
-# Does it help? Predict first, then measure on the same 1,440 pictures.
+# Does it help? Predict first, then measure on the same pictures.
 
 # %%
 predict("04-tuned", "Balanced accuracy of the fine-tuned verifier on the same pictures?", low=0.5, high=1.0)
@@ -537,8 +535,9 @@ print(
 #
 # - **The generator's own log-probability** gains a little. A generator is somewhat surer of what it draws well. But it is just as sure of a wrong colour that its
 #   captions taught it (notebook 03): it rates pictures by how *likely* they are, not by whether they are *right*.
-# - **Both verifiers gain, the fine-tuned one more.** That is the paper's order.
-# - **The sizes are not the paper's.** There, best of 20 gains ten points at most; here it gains several times that, and the fine-tuned verifier nearly reaches
+# - **Both verifiers gain a lot.** The paper's order is: fine-tuned before zero-shot. Here that difference is the smallest of all, and its interval says how sure you can be of it with
+#   sixty prompts. Section 12 has it from a run of its own.
+# - **The sizes are not the paper's.** There, best of 20 gains ten points at most; here it gains several times that, and the fine-tuned verifier comes close to
 #   coverage. Our verifier knows a small world almost perfectly, and drawing in it is harder than judging. Photographs are harder to judge. Section 10 shows two more
 #   reasons why the paper's verifiers may have been held back. Take the order along, not the figures.
 #
@@ -591,7 +590,7 @@ show(
 # %%
 from cotlib.lab.verifier_figures import choice_explorer
 
-every = torch.stack([torch.stack([path.codes for path in drawn.paths[0]]) for drawn in paths])  # [72, 20, 64]
+every = torch.stack([torch.stack([path.codes for path in drawn.paths[0]]) for drawn in paths])  # [60, 20, 64]
 images = torch.cat([generator.decode(part) for part in every.flatten(0, 1).split(64)]).unflatten(
     0, (len(prompts), N)
 )
@@ -686,12 +685,12 @@ reveal(
 # %% [markdown]
 # Two verifiers, two stories.
 #
-# - **Zero-shot.** It is too sure already with N = 1, and much too sure of what it hands over at N = 20. A score is partly knowledge, partly
+# - **Zero-shot.** It is too sure already with N = 1, and surer still of what it hands over at N = 20. A score is partly knowledge, partly
 #   error. Whoever takes the *highest* of twenty takes pictures with much of both: right ones, and wrong ones for which the verifier erred upwards.
 #   The name for it is **Goodhart's law** ("when a measure becomes a target, it ceases to be a good measure"); this mildest form is called *regressional*. The truth
 #   still rises with N, only the report is too rosy.
-# - **Fine-tuned.** We expected the same, weaker. It cannot be measured here: belief and truth rise together. Goodhart's law is not about N alone. It lives on the
-#   verifier's *errors*, and where P(yes) is an honest probability for each candidate, choosing the highest one does not spoil it.
+# - **Fine-tuned.** Belief and truth rise nearly together. A growing gap cannot be told from none with these few prompts (with more, in the lab book, it is there and small). Goodhart's law is not
+#   about N alone. It lives on the verifier's *errors*, and where P(yes) is an honest probability for each candidate, choosing the highest one does not spoil it.
 #
 # Note what does not follow. You cannot see from the belief alone which of the two stories you are in, nor when to stop: it rises in either case. And a
 # search over twenty finished pictures is a mild one. It gets worse when something *trains* against the score; that is notebook 08.
@@ -817,21 +816,18 @@ predict(
 # %%
 from cotlib.verifying.answers import FilteredVerifier
 
-filtered = {
-    name: choose(orm, verifier=FilteredVerifier(v))
-    for name, v in (("zero-shot", zero_shot), ("fine-tuned", fine_tuned))
-}
-ties = {name: np.array([outcome.ties[0] for outcome, _ in results]) for name, results in filtered.items()}
+filtered = choose(orm, verifier=FilteredVerifier(fine_tuned))
+ties = np.array([outcome.ties[0] for outcome, _ in filtered])
 plain_ties = np.array([outcome.ties[0] for outcome, _ in runs["fine-tuned ORM"]])
-p_filtered = {name: noted(results, FINAL) for name, results in filtered.items()}
-reveal("04-ties", round(float(ties["fine-tuned"].mean()), 1))
+p_filtered = noted(filtered, FINAL)
+reveal("04-ties", round(float(ties.mean()), 1))
 fig, axes = plt.subplots(1, 3, layout="constrained", figsize=(9.6, 3.1))
-row = int(np.argsort(ties["fine-tuned"])[len(prompts) // 2])  # the prompt with the middle number of ties
+row = int(np.argsort(ties)[len(prompts) // 2])  # the prompt with the middle number of ties
 order = np.argsort(-p_fine[row], kind="stable")
 axes[0].plot(range(1, N + 1), p_fine[row][order], label="as computed")
 axes[0].plot(
     range(1, N + 1),
-    p_filtered["fine-tuned"][row][order],
+    p_filtered[row][order],
     linestyle="",
     markersize=7,
     fillstyle="none",
@@ -845,80 +841,83 @@ axes[0].set(
 )
 axes[0].legend(loc="lower left", fontsize=8.5)
 axes[1].hist(
-    [plain_ties, ties["fine-tuned"]],
+    [plain_ties, ties],
     bins=np.arange(0.5, N + 1.5, 2),
     label=["as computed", "through the filter"],
 )
 axes[1].set(title="Paths that share the best", xlabel="paths", ylabel="prompts")
 axes[1].legend(loc="upper right", fontsize=8.5)
-picked = [
-    [outcome.chosen[0] for outcome, _ in results]
-    for results in (runs["fine-tuned ORM"], filtered["fine-tuned"])
-]
+picked = [[outcome.chosen[0] for outcome, _ in results] for results in (runs["fine-tuned ORM"], filtered)]
 axes[2].hist(picked, bins=np.arange(-0.5, N + 0.5, 2))
 axes[2].set(title="Path that is handed over", xlabel="path number")
 show(
     fig,
     alt=f"Left: one prompt's candidates; read through the filter, most sit at exactly 1 or 0. Middle: as computed hardly any paths share the best score, through the filter "
-    f"{ties['fine-tuned'].mean():.1f} do on average. Right: through the filter mostly the first paths are handed over.",
+    f"{ties.mean():.1f} do on average. Right: through the filter mostly the first paths are handed over.",
 )
 
+
 # %%
+def through_filter(p):
+    """What the filter makes of P(yes) when the answer has two words."""
+    return np.where(p >= 0.8, 1.0, np.where(p <= 0.2, 0.0, p))
+
+
+assert np.allclose(through_filter(p_fine), p_filtered, atol=1e-4)
+
+
+def any_of_the_tied(table, values):
+    """[(task, [mean value of the candidates that share the best score])]: the first of them in a random order."""
+    best = table == table.max(1, keepdims=True)
+    return [(task, [v[b].mean()]) for task, v, b in zip(tasks, values, best, strict=True)]
+
+
 t, lost = right.ravel() > 0.5, {}
-for name, table in p_filtered.items():
-    mean, low, high = bootstrap_interval(per_prompt(table))
-    lost[name] = paired_difference(per_prompt(own[name]), per_prompt(table))
-    d, lo, hi = lost[name]
+for name, p in own.items():
+    table = through_filter(p)
     ones = table.ravel() == 1
-    inside = ranking(own[name].ravel()[ones], t[ones], prompt_of[ones])
-    print(f"{name}: tied at the top in {np.mean(ties[name] > 1):.0%} of prompts")
+    first, shuffled = bootstrap_interval(per_prompt(table)), any_of_the_tied(table, right)
+    lost[name] = paired_difference(per_prompt(p), shuffled)
+    d, low, high = lost[name]
     print(
-        f"   best of 20 through the filter {mean:.2f} ({low:.2f} to {high:.2f}), by P(yes) as computed {d:+.2f} ({lo:+.2f} to {hi:+.2f})"
+        f"{name}: best of {N} as computed {bootstrap_interval(per_prompt(p))[0]:.2f}; through the filter {first[0]:.2f} in this order of paths,"
     )
+    print(
+        f"   {bootstrap_interval(shuffled)[0]:.2f} on average over all orders; as computed - that average = {d:+.2f} ({low:+.2f} to {high:+.2f})"
+    )
+    inside = ranking(p.ravel()[ones], t[ones], prompt_of[ones])
     print(
         f"   of the pictures that read as 1, {t[ones].mean():.0%} are right; among them P(yes) as computed ranks {inside:.2f}"
     )
-show(
-    best_of_n_figure(
-        {
-            "as computed": curves["fine-tuned ORM"],
-            "through the filter": best_of_curve(tasks, p_filtered["fine-tuned"], right),
-        },
-        bound=bound,
-        single=one_picture,
-    ),
-    alt="Score against N for the fine-tuned verifier, as computed and read through the filter: the second curve runs slightly below the first.",
-)
 
 # %% [markdown]
-# Nearly every prompt ends in a tie, and then the *order of a loop* decides, not the verifier: look at the third panel, where nearly all choices fall on the first few paths. And yet the score
-# hardly falls. Why? Because the filter keeps the verdict, and here the verdict is good: most pictures that read as 1 are right, so a blind choice among them
-# is a fair one. For the zero-shot verifier the order among its ones is worth little in any case (0.5 would be a coin), so nothing is lost by ignoring it.
+# Nearly every prompt ends in a tie, and then the *order of a loop* decides, not the verifier: look at the third panel, where nearly all choices fall on the first few paths. Which path comes first is an
+# accident, so the second line averages over it; that also makes the measurement steadier.
 #
-# A weaker verifier, whose ones are right less often, would lose more. With these data we can say: the flaw is real, it decides nearly every choice, and its price here is
-# too small to measure with 72 prompts. Both halves of that sentence are worth reporting.
-
-# %% [markdown]
+# The price is real and not large. The filter keeps the *verdict*, and here the verdict is good: most pictures that read as 1 are right, so a blind choice among them
+# is often a right one. What is thrown away is the order among them, in which the verifier still knew something (0.5 would be a coin). A verifier whose
+# ones are right less often has more to lose.
+#
 # ### Flaw 2: the temperature that leaks
 #
 # Notebook 02 showed it in the generator: the noise that decides which tokens to keep is annealed to zero in place, and nobody sets it back. Only the
 # first candidate is drawn with noise (there: one in eighty, since each prompt gets four pictures, each the best of its own twenty). What does that do to a *search*?
-# `paper_compatible=True` draws as the released code does. Four prompts of each task:
+# `paper_compatible=True` draws as the released code does. All prompts again, ten candidates each:
 
 # %%
 predict(
     "04-leak",
-    "Coverage at 20 candidates is ... with the leak than with noise for every path",
+    "Coverage at ten candidates is ... with the leak than with noise for every path",
     choices=["lower", "about the same", "higher"],
 )
 
 # %%
-few = [i for i in range(len(prompts)) if i % PER < 4]
+TEN = 10
 
 
-def leaked(i):
+def leaked(metadata):
     """One prompt with the leak: the outcome, and the detections of all its pictures."""
-    result = orm(generator, [prompts[i]["prompt"]], N, 0, verifier=fine_tuned, paper_compatible=True)
+    result = orm(generator, [metadata["prompt"]], TEN, 0, verifier=fine_tuned, paper_compatible=True)
     return result, judge.detect(decode_all(generator, result)[0])
 
 
@@ -932,55 +931,57 @@ def layouts(found):
 from cotlib.judging.rules import judge_detections
 
 leaks = list(
-    progress(on_all_cores(leaked, few), f"{len(few)} prompts x {N} pictures with the leak", total=len(few))
+    progress(on_all_cores(leaked, prompts), f"{len(prompts)} prompts x {TEN} pictures", total=len(prompts))
 )
 right_leak = np.array(
     [
-        [judge_detections(prompts[i], seen).correct for seen in found]
-        for i, (_, found) in zip(few, leaks, strict=True)
+        [judge_detections(m, seen).correct for seen in found]
+        for m, (_, found) in zip(prompts, leaks, strict=True)
     ],
     float,
 )
 p_leak = np.array([[path.scores[FINAL][0] for path in result.paths[0]] for result, _ in leaks])
-found_clean = [judge.detect(images[i]) for i in few]
-kinds = np.array([[layouts(f) for _, f in leaks], [layouts(f) for f in found_clean]])  # [2, 24]
-alike = interval_over(lambda a, b, _: a.sum() / b.sum(), few, *kinds)
-tags = [tasks[i] for i in few]
+right_ten, p_ten = right[:, :TEN], p_fine[:, :TEN]  # the first ten paths of each prompt, every one with noise
+seen_ten = on_all_cores(lambda i: judge.detect(images[i, :TEN]), range(len(prompts)))
+kinds = np.array([[layouts(found) for _, found in leaks], [layouts(found) for found in seen_ten]])  # [2, 60]
+alike = interval_over(lambda a, b, _: a.sum() / b.sum(), range(len(prompts)), *kinds)
 
-
-def rows_of(table, values, k):
-    return [(tag, [v]) for tag, v in zip(tags, best_of(table, values, k), strict=True)]
-
-
+# %%
 leak = {
-    "one picture": paired_difference(rows_of(right_leak, right_leak, 1), rows_of(right[few], right[few], 1)),
-    "coverage at 20": paired_difference(
-        rows_of(right_leak, right_leak, N), rows_of(right[few], right[few], N)
+    "one picture": paired_difference(
+        per_prompt(right_leak, 1, right_leak), per_prompt(right_ten, 1, right_ten)
     ),
-    "fine-tuned ORM, best of 20": paired_difference(
-        rows_of(p_leak, right_leak, N), rows_of(p_fine[few], right[few], N)
+    "coverage": paired_difference(
+        per_prompt(right_leak, TEN, right_leak), per_prompt(right_ten, TEN, right_ten)
+    ),
+    "fine-tuned ORM": paired_difference(
+        per_prompt(p_leak, TEN, right_leak), per_prompt(p_ten, TEN, right_ten)
     ),
 }
-print(f"different layouts among {N}: {kinds[1].mean():.1f} with noise, {kinds[0].mean():.1f} with the leak")
+print(f"different layouts among {TEN}: {kinds[1].mean():.1f} with noise, {kinds[0].mean():.1f} with the leak")
 for name, (d, low, high) in leak.items():
-    print(f"{name:28} leak - noise = {d:+.2f}   ({low:+.2f} to {high:+.2f})")
-d = leak["coverage at 20"][0]
+    print(f"{name:15} leak - noise = {d:+.2f}   ({low:+.2f} to {high:+.2f})")
+d = leak["coverage"][0]
 reveal("04-leak", "lower" if d < -0.02 else "higher" if d > 0.02 else "about the same")
 
 # %% [markdown]
-# The candidates become more alike: a share of the twenty is drawn in vain. Coverage cannot rise by that. Whether the score *falls* is for the intervals to say, and with 24 prompts
-# they are wide.
+# The candidates become more alike: some of the ten are drawn in vain. Coverage cannot gain by that. How much the score loses is for the intervals to say.
 #
 # Now put both flaws together, as in the released code. The first of equal scores wins; and the first path is the only one that was drawn with noise.
 
 # %%
-p_both = np.where(p_leak >= 0.8, 1.0, np.where(p_leak <= 0.2, 0.0, p_leak))
-both = paired_difference(rows_of(p_both, right_leak, N), rows_of(p_fine[few], right[few], N))
-none = bootstrap_interval(rows_of(p_fine[few], right[few], N))[0]
+p_both = through_filter(p_leak)
+clean = bootstrap_interval(per_prompt(p_ten, TEN, right_ten))
+both = paired_difference(
+    per_prompt(p_both, TEN, right_leak), per_prompt(p_ten, TEN, right_ten)
+)  # the first of the tied
+print(f"fine-tuned ORM, best of {TEN}, without the flaws {clean[0]:.2f} ({clean[1]:.2f} to {clean[2]:.2f})")
 print(
-    f"fine-tuned ORM, best of {N}: {none:.2f} without the flaws; with both {both[0]:+.2f}   ({both[1]:+.2f} to {both[2]:+.2f})"
+    f"the same with both flaws {clean[0] + both[0]:.2f}, difference {both[0]:+.2f} ({both[1]:+.2f} to {both[2]:+.2f})"
 )
-print(f"path 0, the one with noise, is handed over in {np.mean(p_both.argmax(1) == 0):.0%} of the prompts")
+print(
+    f"path 0, the only one with noise, is handed over in {np.mean(p_both.argmax(1) == 0):.0%} of the prompts"
+)
 
 # %% [markdown]
 # A flaw in code is a fact; its effect on a result is a measurement. The published numbers are what *this* code gives, so a faithful comparison has to keep both flaws, and an honest one has to say that
@@ -1011,7 +1012,7 @@ second = np.array(
         )
     ),
     float,
-)  # [72, 20]
+)  # [60, 20]
 agree = float((second == right).mean())
 seen_twice = (
     {"one picture": (right, 1)}
@@ -1061,8 +1062,8 @@ reveal("04-circle", round(100 * gain_twice["fine-tuned ORM"][1][0] / gain_twice[
 #
 # ## 12 The same at full size
 #
-# Seventy-two prompts are few. The table of the whole course was made from 300 test prompts and several seeds, in a run of its own; it ships with the course, and this cell
-# only reads it.
+# Sixty prompts are few. The table of the whole course was made in a run of its own; it ships with the course, and this cell only reads it. Each line says how many prompts
+# and seeds it stands for.
 
 # %%
 from cotlib.errors import UserError
@@ -1103,69 +1104,31 @@ score("04")
 # %%
 # NBVAL_CHECK_OUTPUT
 on_drawings, on_own = accuracy["drawings"], accuracy["the generator's pictures"]
-tied = int(np.sum(ties["fine-tuned"] > 1))
+shift_cost = on_drawings[0] - on_own[0], on_drawings[1] - on_own[2], on_drawings[2] - on_own[1]
+tied = int(np.sum(ties > 1))
+honest = paired_difference(gap("zero-shot ORM", N), gap("fine-tuned ORM", N))
 overstated = paired_difference(per_prompt(right), per_prompt(right, N, second))
-claims(
-    [
-        Claim("the zero-shot verifier knows drawings: balanced accuracy at least", *on_drawings, 0.85),
-        Claim(
-            "it knows the generator's pictures less well: accuracy lost at least",
-            on_drawings[0] - on_own[0],
-            on_drawings[1] - on_own[2],
-            on_drawings[2] - on_own[1],
-            0.03,
-        ),
-        Claim("fine-tuning on own pictures raises balanced accuracy by more than", *gain_accuracy, 0.0),
-        Claim(
-            "log-probability gains little over one picture: at most",
-            *differences["log-probability - one picture"],
-            0.15,
-            "<=",
-        ),
-        Claim(
-            "best of 20 by the zero-shot ORM gains over one picture",
-            *differences["zero-shot ORM - one picture"],
-            0.05,
-        ),
-        Claim(
-            "best of 20 by the fine-tuned ORM gains over one picture",
-            *differences["fine-tuned ORM - one picture"],
-            0.05,
-        ),
-        Claim("... and over the log-probability", *differences["fine-tuned ORM - log-probability"], 0.05),
-        Claim("... and is not behind the zero-shot ORM", *differences["fine-tuned ORM - zero-shot ORM"], 0.0),
-        Claim(
-            "what is left to a perfect verifier is little: at most",
-            *differences["coverage - fine-tuned ORM"],
-            0.05,
-            "<=",
-        ),
-        Claim(
-            "the zero-shot ORM believes too much of its choice at N = 20", *gaps["zero-shot ORM", 20], 0.03
-        ),
-        Claim(
-            "the fine-tuned ORM does not: belief minus truth at most", *gaps["fine-tuned ORM", 20], 0.05, "<="
-        ),
-        Claim(
-            "a random shift per prompt leaves best of 20 as it is: change",
-            abs(moved),
-            threshold=0.0,
-            direction="<=",
-        ),
-        Claim(
-            "through the filter the best score is shared in this share of prompts",
-            tied / len(prompts),
-            *wilson(tied, len(prompts)),
-            0.5,
-        ),
-        Claim("... and the score suffers little: at most", *lost["fine-tuned"], 0.05, "<="),
-        Claim("with the leak, different layouts fall to this share", *alike, 0.9, "<="),
-        Claim(
-            "the template judge confirms a gain of the fine-tuned ORM", *gain_twice["fine-tuned ORM"][1], 0.05
-        ),
-        Claim(
-            "... and sees little of a circle: gain by detector minus gain by template", *circular, 0.05, "<="
-        ),
-        Claim("the detector overstates what it chose itself", *overstated, 0.02),
-    ]
-)
+gain = {name: differences[f"{name} - one picture"] for name in tables}
+rows = [
+    ("the zero-shot verifier knows drawings: balanced accuracy", on_drawings, 0.85, ">="),
+    ("... and the generator's pictures less well: accuracy lost", shift_cost, 0.03, ">="),
+    ("fine-tuning on own pictures raises balanced accuracy, by", gain_accuracy, 0.0, ">="),
+    ("log-probability gains little over one picture, at most", gain["log-probability"], 0.15, "<="),
+    ("best of 20 by the zero-shot ORM gains over one picture", gain["zero-shot ORM"], 0.05, ">="),
+    ("best of 20 by the fine-tuned ORM gains over one picture", gain["fine-tuned ORM"], 0.05, ">="),
+    ("... and over the log-probability", differences["fine-tuned ORM - log-probability"], 0.05, ">="),
+    ("... and is not far behind the zero-shot ORM, if at all", differences["fine-tuned ORM - zero-shot ORM"], -0.05, ">="),
+    ("what is left to a perfect verifier, at most", differences["coverage - fine-tuned ORM"], 0.1, "<="),
+    ("the zero-shot ORM believes too much of its choice, by", gaps["zero-shot ORM", 20], 0.03, ">="),
+    ("... by more than the fine-tuned ORM does", honest, 0.0, ">="),
+    ("a random shift per prompt changes best of 20 by", (abs(moved),), 0.0, "<="),
+    ("through the filter the best score is shared, share of prompts", (tied / len(prompts), *wilson(tied, len(prompts))), 0.5, ">="),
+    ("... which costs the fine-tuned ORM something", lost["fine-tuned"], 0.0, ">="),
+    ("... and not much, at most", lost["fine-tuned"], 0.1, "<="),
+    ("with the leak, different layouts fall to this share", alike, 0.9, "<="),
+    ("both flaws together cost the fine-tuned ORM something", tuple(-both[i] for i in (0, 2, 1)), 0.0, ">="),
+    ("the template judge confirms a gain of the fine-tuned ORM", gain_twice["fine-tuned ORM"][1], 0.05, ">="),
+    ("... and sees little of a circle: gain by detector minus gain by template", circular, 0.05, "<="),
+    ("the detector overstates what it chose itself, by", overstated, 0.02, ">="),
+]  # fmt: skip
+claims([Claim(text, *value, threshold=bound, direction=way) for text, value, bound, way in rows])

@@ -117,10 +117,19 @@ outcome = prm(generator, [prompt["prompt"]], n=4, seed=1, verifier=zero_shot, qu
 print("the same codes as from cotlib.search.prm:", torch.equal(outcome.paths[0][outcome.chosen[0]].codes,
                                                                decisions[-1].step.codes[kept[-1]]))  # fmt: skip
 
+# %%
+best_of_step = [max(d.scores) for d in decisions]
+fall = max(range(S - 1), key=lambda t: best_of_step[t] - best_of_step[t + 1])
+print(
+    f"deepest fall: the branch kept in step {fall + 1} has P(yes) {best_of_step[fall]:.2f}; of the four branches that "
+    f"go out from it the best has {best_of_step[fall + 1]:.2f} (fixed by then: {64 - int(decisions[fall].step.masked[0].sum())} of 64 tokens)"
+)
+
 # %% [markdown]
-# Two things to look for:
+# Three things to look for:
 #
 # - In the **first columns** the four guesses differ in everything. But hardly a token is fixed, so what the verifier compares is mostly thrown away in the next round.
+# - So a score **does not last**. The verifier may be sure of a branch, and a step later none of its own branches is any good.
 # - In the **last columns** the four look alike. Whatever is wrong by then is wrong in all of them.
 #
 # Sections 4 and 5 measure both. First, who pays?
@@ -220,8 +229,8 @@ show(
         shown,
         labels[shown],
     ),
-    alt=f'States of one path for "{example["prompt"]}" and four continuations of each. After step 1 the four ends have nothing in common. After step 7 they '
-    "are nearly one picture. Ticks and crosses are the judge's; a single tick makes the label yes.",
+    alt=f'States of one path for "{example["prompt"]}" and four continuations of each. After step 1 the four ends share little. After step 7 they '
+    "share places and shapes, and differ in patches. Ticks and crosses are the judge's; a single tick makes the label yes.",
 )
 
 # %% [markdown]
@@ -256,15 +265,18 @@ def some(per):
     return [m for task in TASKS for m in [p for p in benchmark("test") if p["tag"] == task][:per]]
 
 
-def counts_of(metadata):
-    """Right continuations [1, S] of path 0 of a prompt, and the verdict on the path's own picture."""
-    steps = list(run_steps(generator, [metadata["prompt"]], [0], seed=0))
+def counts_of(metadatas):
+    """Right continuations [P, S] of path 0 of some prompts, and the verdicts [P] on the paths' own pictures."""
+    steps = list(run_steps(generator, [m["prompt"] for m in metadatas], [0] * len(metadatas), seed=0))
     codes, masked = (torch.stack([getattr(s, what) for s in steps], dim=1) for what in ("codes", "masked"))
-    end = np.array([judge([metadata], generator.decode(codes[:, -1]))[0].correct])
-    return roll_out(generator, judge, [(metadata, 0)], codes, masked, end, seed=0), end
+    own = np.array([v.correct for v in judge(metadatas, generator.decode(codes[:, -1]))])
+    return roll_out(generator, judge, [(m, 0) for m in metadatas], codes, masked, own, seed=0), own
 
 
-rolled = list(progress(on_all_cores(counts_of, some(2)), "12 paths x 28 continuations", total=12))
+few = some(2)
+rolled = progress(
+    on_all_cores(counts_of, [few[i : i + 3] for i in range(0, 12, 3)]), "12 paths x 28 continuations", total=4
+)
 counts, own_ends = (np.concatenate(part) for part in zip(*rolled, strict=True))  # [12, S], [12]
 yes_first, share_first = float((counts[:, 0] > 0).mean()), float(counts[:, 0].mean() / 4)
 yes_last = float((counts[:, -2] > 0).mean())
@@ -272,14 +284,14 @@ reveal("05-label", round(100 * yes_first))
 show(
     pass_share_figure(counts, own_ends),
     alt="Left: continuations of paths that will end right are mostly right from step 1 on, those of paths that will end wrong are mostly wrong; single lines jump up and down "
-    f"in the first steps and settle. Right: the share of all continuations stays level, {share_first:.2f} after step 1, while the label yes falls from {yes_first:.2f} to "
+    f"in the first steps and settle. Right: the share of all continuations is {share_first:.2f} after step 1 and changes little, while the label yes falls from {yes_first:.2f} to "
     f"{yes_last:.2f} after step 7.",
 )
 
 # %% [markdown]
 # Three things are worth reading slowly.
 #
-# - **The orange line is level**, up to the dice of 12 paths. It must be: nobody chooses anything here, and drawing on does not change the average of where drawing leads.
+# - **The orange line should be level**: nobody chooses anything here, and drawing on does not change the average of where drawing leads. Over 12 paths it drifts by chance; section 5 repeats this with more.
 # - **Green and red are far apart from the first step on.** That is no early knowledge about the *state*. After step 1 two tokens are fixed, and continuations share hardly anything but the
 #   prompt. Easy prompts end right again and again, hard ones do not.
 # - **The label starts far above the orange line**. After step 1 nearly everything is open, so four continuations are just four pictures of the prompt. The label says
@@ -291,17 +303,27 @@ show(
 # ### How the training data are made
 #
 # The tuned verifier went on from the zero-shot one, on the generator's own paths over *training* prompts, every pair of which is held out from the test prompts. The
-# recipe is `cotlib/train/verifier_rollouts.py`, the numbers stand on the verifier's card:
+# recipes are `cotlib/train/verifier_paths.py` (which paths) and `cotlib/train/verifier_rollouts.py` (their rollouts). On the way it also saw clean drawings, so that it does not forget what words mean. What the
+# plan and the verifier's card say:
 
 # %%
+from cotlib.train.verifier_paths import PathsPlan
+
+plan = PathsPlan()
 card = json.loads((data_dir() / "verifier-prm" / "card.json").read_text(encoding="utf-8"))
-print(card["command"])
-print(json.dumps(card["paths"]), "steps of training:", card["metrics"]["steps"])
+dev = card["metrics"]["own_pictures"][STEP]
 print(
-    json.dumps({k: v for k, v in card["metrics"].get("own_pictures", {}).items() if STEP in k}, indent=1)[
-        :900
-    ]
+    f"{plan.jobs:,} x {plan.each} paths; of every {plan.rolled_every}rd prompt {plan.rolled_paths} paths are rolled out from all {S - 1} states"
 )
+print(
+    f"{card['metrics']['steps']} steps of training, {card['minutes']} minutes on two cores:\n{card['command']}"
+)
+print(
+    f"{dev['answers']} states of development prompts, {dev['right']:.0%} labelled yes: balanced accuracy {dev['balanced_accuracy']:.2f}"
+)
+
+# %% [markdown]
+# That looks like a good verifier. Keep the number in mind, and see what it is made of.
 
 # %% [markdown]
 # ## 4 Early: can the end be seen yet?
@@ -462,8 +484,10 @@ made = progress(
     total=len(chunks),
 )
 states, finals, ends_of = (torch.cat(x) for x in zip(*made, strict=True))  # [P, AT, B, (R,) ...]
+print(f"{len(branching) * len(AT)} states, {ends_of.numel()} ends; right of those that branched in")
 print(
-    f"{len(branching) * len(AT)} states, {ends_of.numel()} ends, {ends_of.double().mean():.2f} of them right"
+    "  ".join(f"step {a + 1}: {ends_of[:, c].double().mean():.2f}" for c, a in enumerate(AT)),
+    "  (level: nobody chose)",
 )
 
 
@@ -569,8 +593,9 @@ for a, (mean, low, high) in zip(AT, alike, strict=True):
 # %%
 predict(
     "05-worth",
-    "At which of these steps is one decision of the zero-shot verifier worth most?",
-    choices=[f"step {a + 1}" for a in AT],
+    "The tuned verifier keeps one of six branches in step 4. How many more right ends in 100 does this decision win?",
+    low=-10,
+    high=30,
 )
 
 
@@ -606,8 +631,7 @@ branch_order = {
     ]
     for name, p in (("zero-shot (FINAL)", said[0]), ("tuned (STEP)", said[1]))
 }
-best_step = int(np.argmax([w[0] for w in worths["zero-shot (FINAL)"]]))
-reveal("05-worth", f"step {AT[best_step] + 1}")
+reveal("05-worth", round(100 * worths["tuned (STEP)"][1][0], 1))
 show(
     step_curves(
         {"": worths},
@@ -628,9 +652,9 @@ for name, points in branch_order.items():
     )
 
 # %% [markdown]
-# Blue is what is there, orange and green is what is taken. In the early steps something could be won, and neither verifier finds it: on the blurred guesses of one state they rank like a coin. In
-# the last step they rank very well, and then few states are left in which ranking matters. This is the paper's explanation of why PRM gains so little, **blur early, sameness late**, as two
-# measured curves that miss each other. Look at the intervals, too: with 30 states a single decision that wins two or three points cannot be told from none.
+# Blue is what is there, orange and green is what is taken. Before the last step something could be won, and neither verifier finds it: on the guesses of one state they rank like a coin. In
+# the last step they rank very well, and then few states are left in which ranking matters. This is the paper's explanation of why PRM gains so little, **blur early, sameness late**, in numbers: where one could win, nobody sees;
+# where one can see, there is little to win. Look at the intervals, too: with 30 states a single decision that wins two or three points cannot be told from none.
 #
 # Now be the verifier yourself. Pick a state and keep a branch; then see how many of its two ends are right, in green.
 
@@ -752,29 +776,48 @@ show(
 )
 
 # %% [markdown]
-# **PRM lands near one picture**, as in the paper, and far below best-of-N with the same verifier family. It asks eight times as many questions and hands over fewer right pictures.
+# **PRM lands near one picture**, as in the paper, and far below best-of-N. It asks eight times as many questions and hands over fewer right pictures. The intervals of both gains
+# hold zero, or nearly.
 #
 # - *Believed* is the verifier's own P(yes) of what it handed over. The tuned PRM means something else by it ("can still end well"), but of a finished picture both questions are the same. Where belief lies
 #   above truth, the search has found the verifier's mistakes.
-# - The log-probability is a weak verifier, too: the picture the generator is surest of is not the right one.
+# - The log-probability is a weak verifier, too: the picture the generator is surest of is hardly more often right than any other.
 # - PRM zero-shot and tuned cannot be told apart here. In the paper they differ by two points, without an interval.
 
 # %%
-from cotlib.lab.verifier_figures import best_of_n_figure
+from cotlib.lab.search_figures import cost_chart
 
-seconds = {name: ledger.seconds / len(prompts) for name, (_, _, ledger) in results.items()}
+HOUSE = {
+    "log-probability": "logprob",
+    "ORM zero-shot": "orm-zs",
+    "ORM": "orm",
+    "PRM zero-shot": "prm-zs",
+    "PRM": "prm",
+}  # names of the stored table and of the figure
+HOUSE |= {"one picture": "single", "the judge picks": "oracle"}  # these cost what drawing the paths costs
+entries = {
+    house: {
+        "overall": scores[name][0],
+        "ci95": scores[name][1:],
+        "ledger": results.get(name, results["log-probability"])[2].as_dict(),
+        "prompts": len(prompts),
+        "seeds": 1,
+        "n": N,
+    }
+    for name, house in HOUSE.items()
+}
 one = scores["one picture"]
+fig = cost_chart(entries, log=False)
+for ax in fig.axes:
+    ax.set_xlim(left=0)
 show(
-    best_of_n_figure(
-        {name: [(seconds[name], *scores[name])] for name in results},
-        single=one,
-        bound=[(x, *scores["the judge picks"]) for x in (min(seconds.values()), max(seconds.values()))],
-        xlabel=f"seconds of one core for a prompt, N = {N}",
-        log=True,
-    ),
-    alt="Truth against seconds. "
-    + "; ".join(f"{name} {scores[name][0]:.2f} at {seconds[name]:.2f} s" for name in results)
-    + f"; one picture without choice {one[0]:.2f}, the judge as bound {scores['the judge picks'][0]:.2f}.",
+    fig,
+    alt="Truth against cost of the generator, and against all seconds. "
+    + "; ".join(
+        f"{name} {scores[name][0]:.2f} for {results[name][2].generator_token_passes / len(prompts) / 1000:.1f} thousand passes"
+        for name in results
+    )
+    + f". One picture without choice: {one[0]:.2f}.",
 )
 for name in ("ORM", "PRM"):
     by = results[name][2].seconds_by
@@ -784,26 +827,27 @@ for name in ("ORM", "PRM"):
     )
 
 # %% [markdown]
-# In seconds PRM is *cheaper* than best-of-N here: it saves the generator and pays the verifier, and our two networks are of about the same size. It decodes as many pictures as it
-# asks about. With a verifier of seven billion weights behind a generator of 1.5 billion, as in the paper, the bill turns round. A small gain at a small price is still not a good buy when best-of-2 is to be had (notebook 04).
+# For the generator PRM is by far the cheapest search. In seconds most of the advantage is gone: what the network saves, decoding and asking eat up, and this although our verifier is smaller than our
+# generator. With a verifier of seven billion weights behind a generator of 1.5 billion, as in the paper, PRM is the dearest of all.
 #
-# A larger run of the same comparison is stored with the course: 300 test prompts, $N = 20$, three seeds. It is made by `python -m cotlib table`.
+# A run of the same comparison with more prompts and more branches is stored with the course. It is made by `python -m cotlib table`.
 
 # %%
 from cotlib.table import stored
 
-if (data_dir() / "results" / "search.json").is_file():
-    long_run = stored("search")
-    for name in ("single", "logprob", "orm-zs", "orm", "prm-zs", "prm", "oracle"):
-        entry = long_run["strategies"][name]
-        print(f"{name:8} {entry['overall']:.3f}  ({entry['ci95'][0]:.3f} to {entry['ci95'][1]:.3f})")
-    for name in ("prm-zs - single", "prm - single", "prm - orm"):
-        d, low, high = long_run["differences"][name]
-        print(f"{name:16} {d:+.3f}  ({low:+.3f} to {high:+.3f})")
-else:
-    print("not stored here yet")
+long_run = stored("search")
+kind = long_run["strategies"]["prm"]
+print(f"stored run: {kind['prompts']} test prompts, N = {kind['n']}, {len(kind['seeds'])} seed(s)")
+for name in ("single", "logprob", "orm-zs", "orm", "prm-zs", "prm", "oracle"):
+    entry = long_run["strategies"][name]
+    print(f"{name:8} {entry['overall']:.2f}  ({entry['ci95'][0]:.2f} to {entry['ci95'][1]:.2f})")
+for name in ("prm-zs - single", "prm - single", "prm - orm"):
+    d, low, high = long_run["differences"][name]
+    print(f"{name:16} {d:+.2f}  ({low:+.2f} to {high:+.2f})")
 
 # %% [markdown]
+# The same picture with twenty branches: more branches do not help, where more candidates help best-of-N. If PRM gains at all, it gains a few points.
+#
 # ## 7 Is it the verifier, or the search?
 #
 # Two experiments. First, leave the blind decisions out: keep branch 0 unseen until step $k$, and decide only from $k$ on. $k = 1$ is PRM. $k = 8$ decides once, in the last step: that is an
@@ -821,7 +865,7 @@ predict(
 )
 
 # %%
-FIRST = (3, 6, 7)  # steps from 0 at which deciding begins
+FIRST = (3, 7)  # steps from 0 at which deciding begins
 
 
 def late(i):
@@ -866,7 +910,7 @@ for f, (d, low, high) in lost.items():
     print(f"deciding from step 1 instead of step {f + 1}: {d:+.2f} ({low:+.2f} to {high:+.2f})")
 
 # %% [markdown]
-# Nothing moves that could be told from dice. The decisions before the last ones are worth no more than what they cost to leave out, and a PRM of one decision does as well as one of eight.
+# Nothing moves that could be told from dice. A PRM that decides once does as well as one that decides eight times, for an eighth of the questions.
 #
 # Second, keep the verifier and change the search. Take the five **whole paths** of section 4, which never branched from one another, and choose one of them by its P(yes) after step $s$: the same
 # verifiers, the same unfinished pictures. Only the candidates differ.
@@ -918,17 +962,17 @@ print(
 )
 
 # %% [markdown]
-# So it is the **search**. The verifier that PRM asks is a good one: given whole paths, it picks nearly as well as the judge, with fewer candidates. PRM spends it on a bad question. It takes its candidates
+# So it is the **search**. The verifier that PRM asks is a good one: given finished whole paths, it picks nearly as well as the judge, from fewer candidates. PRM spends it on a bad question. It takes its candidates
 # from one state, so they differ in what is not fixed yet when it cannot see, and in nothing that matters when it can. Whole paths have parted in the first step and stay different to the end.
 #
-# And look at the middle of the curve. Well before the last step, much of the gain is there already. Whoever keeps whole paths, waits until a picture can be judged, and stops the bad ones *then*, would have
+# And look at the rise of the curve: the later one waits, the better the choice, and some of the gain is there before the end. Whoever keeps whole paths, waits until a picture can be judged, and stops the bad ones *then*, would have
 # both: candidates that differ, and rounds saved. That is PARM, in [notebook 06](06_parm.ipynb).
 #
 # ### A word of fairness
 #
 # - In text, a line that is written stays, and a wrong one spoils the rest. There step verifiers work. What fails here is not the idea of verifying steps, but a *kind* of step.
 # - Our branches draw both codes and the choice of tokens anew. The paper does not say how its branches differ; with other branches the figures of section 5 would differ.
-# - One training, one seed, 48 prompts. The stored run is larger; its intervals count.
+# - One training of each verifier, one seed, 48 prompts; the stored run has more. What the intervals leave open stays open, a small gain of PRM zero-shot above all.
 #
 # ## What you take along
 #
