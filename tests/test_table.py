@@ -33,8 +33,8 @@ def who():
                       corrections)  # fmt: skip
 
 
-PROMPTS = benchmark("test")[::60]  # one of five tasks
-PLAN = table.TablePlan(n=2, seeds=(0, 1))
+PROMPTS = benchmark("test")[::100]  # of three tasks
+PLAN = table.TablePlan(n=2, seeds=(0,))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_every_strategy_has_a_row_with_interval_tasks_and_cost(result):
     for name, entry in result["strategies"].items():
         low, high = entry["ci95"]
         assert low <= entry["overall"] <= high and entry["ledger"]["seconds"] > 0, name
-        assert entry["ledger"]["generator_token_passes"] > 0 and len(entry["tasks"]) == 5
+        assert entry["ledger"]["generator_token_passes"] > 0 and len(entry["tasks"]) == 3
 
 
 def test_nobody_beats_the_oracle_on_the_same_paths(result):
