@@ -6,8 +6,8 @@ A language model that is asked "yes or no" gives a logit to every word it knows.
 
 The released code of arXiv 2501.13926 lets the model *sample* an answer and reads the probability of "yes" from the
 scores that sampling used (selector.py at 1ff33eb). Those have been through the sampling filters: with top_p = 0.8,
-which the model's own generation config sets, a word that holds 80 % of the probability is the only one left. So P(yes) from
-0.8 up reads as 1, up to 0.2 as 0, and whichever candidate comes first among many 1s is chosen.
+as in the generation configs of that model family, a word that holds 80 % of the probability is the only one left. So
+P(yes) from 0.8 up reads as 1, up to 0.2 as 0, and whichever candidate comes first among many 1s is chosen.
 """
 
 import torch
