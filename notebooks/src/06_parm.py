@@ -285,7 +285,7 @@ for record, (chosen, stopped, bill) in list(zip(records, played, strict=True))[:
 # on. The others are taken out of the batch: the batch is **compacted**. From then on they cost nothing.
 
 # %%
-real = [records[i] for i in range(0, len(records), 5)]  # two prompts of each task
+real = records[::10]  # one prompt of each task
 
 
 def search(record, **options):
@@ -320,7 +320,7 @@ show(
 )
 
 # %% [markdown]
-# (Of the twelve prompts this is the one with the most even split.) Each line is a path. A disc says that CLARITY was asked there, the darker the clearer. A diamond or a square says that POTENTIAL was asked, with
+# (Of the six prompts this is the one with the most even split.) Each line is a path. A disc says that CLARITY was asked there, the darker the clearer. A diamond or a square says that POTENTIAL was asked, with
 # its number: a green diamond goes on, a red square stops. The white area to the right of a red square is what is saved. The dots at the right edge
 # come from the judge, for all paths drawn to their ends; the search does not see them.
 #
@@ -420,7 +420,7 @@ predict(
 )
 
 # %%
-few = real[::4]
+few = real[::2]
 whole, stopping, released = Ledger(), Ledger(), Ledger()
 for _, mine, full in searched:
     stopping.add(mine)
@@ -454,7 +454,7 @@ reveal("06-seconds", round(100 * seconds_share))
 
 # %% [markdown]
 # The generator has about a third less to do. Of the *time* much less is saved: every clear-or-not costs a decode and a look, for every path, at every step. Here a
-# question with its decode costs about half of what a step of a path costs, and a path that is stopped at step 4 was asked three or four times.
+# question with its decode costs more than half of what a step of a path costs (section 7 prints the prices), and a path that stops at step 4 has been asked up to four times.
 #
 # So a saving in passes is not a saving in time. It depends on how dear the verifier is beside the generator. In the paper it is the larger of the two by far: a model of
 # seven billion weights watches one of little more than one billion. Whoever reports passes of the generator alone leaves out the larger part of the bill.
@@ -510,9 +510,8 @@ for name, runs in (("default", played), ("from step 1", early)):
     )
 
 # %% [markdown]
-# About a fifth of the questions is saved, for nearly the same passes. That is more than a free lunch of time: wherever the verifier did say "clear" after step 1, it looked
-# at a blur, and its next answer stopped or kept a path for no good reason. Leaving the question out changes a few choices; look at the last two lines before you
-# call that a loss.
+# About a fifth of the questions is saved, for nearly the same passes. The choice changes in a few prompts, those in which the verifier did say "clear" of a blur after step 1. The last two lines
+# say whether that was for better or worse; a difference of one or two prompts is dice.
 #
 # ## 6 Is the choice any better?
 #
@@ -586,11 +585,11 @@ reveal(
 
 # %% [markdown]
 # Any choice by a verifier is worth far more than the generator's own confidence. But **PARM is not better than best of 20 by its own FINAL.** The estimate is even below
-# zero, and the interval leaves room for a small loss or none. In the paper PARM gains four points over the fine-tuned ORM. Why not here?
+# zero, and the interval leaves room for a small loss or none. In the paper PARM is clearly ahead of the fine-tuned ORM (section 1). Why not here?
 #
 # Compare the last line of the table with the two best-of-N lines. There is nearly nothing left to gain: FINAL finds a right picture in nearly every prompt that has
-# one. An outcome verifier that is nearly always right can only lose when paths are taken from it. In the paper the outcome verifier leaves far more undone: it gets from .53 to .63, and a
-# second, earlier opinion has something to add.
+# one. An outcome verifier that is nearly always right can only lose when paths are taken from it. In the paper the outcome verifier is far from that (section 1), and a
+# second, earlier opinion may have something to add.
 #
 # The numbers on the right are what the verifiers *believe* of their choice. They are close to the truth here, so there is no sign that they are being fooled by the search.
 #
@@ -820,7 +819,8 @@ if long:
 
 # %% [markdown]
 # Read it like your own run. (The seconds come from a busy machine; compare them within the table only.) On the left PRM looks like a bargain: hardly more passes than one picture. On
-# the right it has moved next to the others: its bill is the verifier's. PARM moves the same way, less far.
+# the right it has moved next to the others: its bill is the verifier's. PARM moves the same way, less far. Among the printed lines, compare PARM with ORM at fewer candidates: twelve of them cost about
+# what PARM's passes cost.
 #
 # ## 8 Do the answers mean what they say?
 #
@@ -898,27 +898,32 @@ for ax in (left_ax, right_ax):
 p, o = "POTENTIAL", "FINAL of ORM"
 show(
     fig,
-    alt=f"Left: both rank about equally well at every step, from {ranks[p][1]:.2f} and {ranks[o][1]:.2f} at step 2 to {ranks[p][-1]:.2f} and "
+    alt=f"Left: both rank better from step to step, and alike from step 4 on: from {ranks[p][1]:.2f} and {ranks[o][1]:.2f} at step 2 to {ranks[p][-1]:.2f} and "
     f"{ranks[o][-1]:.2f} at the end. Right: at step 2 the mean answer of POTENTIAL is {means[p][1]:.2f}, of ORM's FINAL {means[o][1]:.2f}; "
     f"{some_right.mean():.2f} end right.",
 )
+for name, values in lines.items():
+    print(
+        f"of all guesses of step 2, {name} gives {(values[..., 1] < promising).mean():.0%} less than {promising}"
+    )
 reveal("06-untrained", round(float(means[o][1]), 2))
 
 # %% [markdown]
-# Its *order* hardly suffers. At any step it tells better paths from worse ones about as well as POTENTIAL does. Its *level* is far off: it takes a smear for a mistake. Choosing the best would not mind; a
-# threshold does. At the same `promising`, it would have stopped most paths at once. What POTENTIAL has learnt beyond FINAL is chiefly this: that an unfinished picture may still be saved.
+# Its *order* suffers a little in the first steps and not at all from the fourth on. Its *level* is far off at first: it takes a smear for a mistake. Choosing the best of several would not mind; a
+# threshold does, as the printed shares show. What POTENTIAL has learnt beyond FINAL is chiefly this: that an unfinished picture may still be saved.
 #
 # ## 9 What the thresholds trade
 #
 # Two numbers steer PARM. `clear`: the higher, the later paths are asked, and the better the answer. `promising`: the higher, the more paths stop. Where do the
 # shipped values come from? **Not from the test prompts.** If you try fifty pairs and keep the best one *on the prompts you report*, you report the luck
-# of the best of fifty. So the pairs were tried on the 120 **development prompts**, once, by a rule fixed beforehand: of all pairs that need at most 65 % of
-# best-of-N's token passes, the one that is right most often; of equal ones the cheapest. The table is stored on the verifier's card. On the right the same pairs on your test prompts: for looking at,
+# of the best of fifty. So the pairs were tried on the 120 **development prompts**, once, by a rule fixed beforehand: of all pairs that need at most a given share of
+# best-of-N's token passes (the dotted line), the one that is right most often; of equal ones the cheapest. The table is stored on the verifier's card. On the right the same pairs on your test prompts: for looking at,
 # not for choosing.
 
 # %%
 from cotlib.loading import verifier_folder
 from cotlib.models.checkpoint import read_card
+from cotlib.train.verifier_thresholds import MOST_PASSES
 
 sweep = read_card(verifier_folder("parm"))["metrics"]["thresholds"]
 picked, whole_rows = sweep["chosen"], best_of_n_bill(N, STEPS).rows
@@ -943,7 +948,7 @@ show(
     sweep_figure(
         {dev: sweep["table"], test: here},
         chosen=picked,
-        limit=0.65,
+        limit=MOST_PASSES,
         curves={test: [f for f in fewer if f[0] > start]},
     ),
     alt=f"Each line is one value of clear; along it promising grows from right to left. The ringed pair, clear {picked['clear']} and promising "
@@ -959,7 +964,8 @@ print(
 print(f"the luckiest of {len(here)} pairs lies {above:+.3f} above best-of-fewer on the test prompts")
 
 # %% [markdown]
-# - **Down to the left:** who stops more gets less. There is no pair that saves much and loses nothing.
+# - **Down to the left:** who stops more gets less. On the development prompts no pair saves a third for nothing. On the test prompts some seem to; there, one prompt more or less moves a point by
+#   nearly two hundredths.
 # - **Low values of clear** (dark) save early and stop blindly. **High ones** (light) hardly save anything, and lose even where nothing is stopped: a path that is never called clear is not shown
 #   to FINAL, so waiting for certainty throws finished pictures away. It is part of the paper's rules; a gentler rule would let FINAL see them.
 # - **The grey curve** is best-of-N with fewer candidates, the rival of section 7. Most pairs lie at or below it.
