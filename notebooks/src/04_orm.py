@@ -187,8 +187,8 @@ print(f"{'all':24}{card['metrics']['drawings']['balanced_accuracy']:.2f}   (the 
 # %% [markdown]
 # ## 4 The pictures for the rest of this notebook
 #
-# Draw once, use it for everything: ten test prompts of each task, twenty candidates for each. No pair of object and colour, and no pair of objects, in
-# a test prompt of the last four tasks was ever in a training prompt, neither the generator's nor a verifier's.
+# Draw once, use it for everything: ten test prompts of each task, twenty candidates for each. In the four tasks that name a pair (two objects, colours, position, attributes)
+# no pair of the test prompts was ever in a training prompt, neither the generator's nor a verifier's.
 #
 # `draw` draws the paths without choosing; every strategy below then chooses *among the same paths*, and its ledger is charged as if it
 # had drawn them itself.
@@ -535,11 +535,13 @@ print(
 #
 # - **The generator's own log-probability** gains a little. A generator is somewhat surer of what it draws well. But it is just as sure of a wrong colour that its
 #   captions taught it (notebook 03): it rates pictures by how *likely* they are, not by whether they are *right*.
-# - **Both verifiers gain a lot.** The paper's order is: fine-tuned before zero-shot. Here that difference is the smallest of all, and its interval says how sure you can be of it with
+# - **Both verifiers gain a lot.** The fine-tuned one is ahead, as in the paper. That difference is small beside the other gains, and its interval says how sure you can be of it with
 #   sixty prompts. Section 12 has it from a run of its own.
-# - **The sizes are not the paper's.** There, best of 20 gains ten points at most; here it gains several times that, and the fine-tuned verifier comes close to
+# - **The sizes are not the paper's.** There, best of 20 by an ORM gains a tenth at most; here it gains several times that, and the fine-tuned verifier comes close to
 #   coverage. Our verifier knows a small world almost perfectly, and drawing in it is harder than judging. Photographs are harder to judge. Section 10 shows two more
 #   reasons why the paper's verifiers may have been held back. Take the order along, not the figures.
+# - **The cost** is nearly all the generator's: the verifiers add a few per cent to the seconds. So for an ORM a curve over N is a curve over cost. In notebook 06
+#   it no longer is.
 #
 # Which tasks gain? A verifier can only pick what is there, and only where it can tell.
 
@@ -689,7 +691,7 @@ reveal(
 #   error. Whoever takes the *highest* of twenty takes pictures with much of both: right ones, and wrong ones for which the verifier erred upwards.
 #   The name for it is **Goodhart's law** ("when a measure becomes a target, it ceases to be a good measure"); this mildest form is called *regressional*. The truth
 #   still rises with N, only the report is too rosy.
-# - **Fine-tuned.** Belief and truth rise nearly together. A growing gap cannot be told from none with these few prompts (with more, in the lab book, it is there and small). Goodhart's law is not
+# - **Fine-tuned.** Belief and truth rise nearly together. A growing gap cannot be told from none with these few prompts (with more, in the [lab book](../docs/LAB_BOOK.md), belief is a little too high). Goodhart's law is not
 #   about N alone. It lives on the verifier's *errors*, and where P(yes) is an honest probability for each candidate, choosing the highest one does not spoil it.
 #
 # Note what does not follow. You cannot see from the belief alone which of the two stories you are in, nor when to stop: it rises in either case. And a
@@ -801,7 +803,7 @@ check("ranking", my_ranking)
 # ### Flaw 1: the saturated score
 #
 # The code lets the model *sample* its answer and reads the probability of "yes" from the scores that sampling used. These have been
-# through the sampling **filters**: with top-p 0.8 only the likeliest words stay that together hold 80 %. When "yes" has 80 % or more, nothing else
+# through the sampling **filters**: with top-p 0.8, the setting of that model family, only the likeliest words stay that together hold 80 %. When "yes" has 80 % or more, nothing else
 # stays, and P(yes) reads as exactly 1. With 20 % or less it reads as 0. Of equal scores the first one wins. `FilteredVerifier` is
 # our fine-tuned verifier, read in that way: the same network, the same pictures.
 
@@ -894,7 +896,7 @@ for name, p in own.items():
 # Nearly every prompt ends in a tie, and then the *order of a loop* decides, not the verifier: look at the third panel, where nearly all choices fall on the first few paths. Which path comes first is an
 # accident, so the second line averages over it; that also makes the measurement steadier.
 #
-# The price is real and not large. The filter keeps the *verdict*, and here the verdict is good: most pictures that read as 1 are right, so a blind choice among them
+# The price is not large. The filter keeps the *verdict*, and here the verdict is good: most pictures that read as 1 are right, so a blind choice among them
 # is often a right one. What is thrown away is the order among them, in which the verifier still knew something (0.5 would be a coin). A verifier whose
 # ones are right less often has more to lose.
 #
@@ -965,7 +967,8 @@ d = leak["coverage"][0]
 reveal("04-leak", "lower" if d < -0.02 else "higher" if d > 0.02 else "about the same")
 
 # %% [markdown]
-# The candidates become more alike: some of the ten are drawn in vain. Coverage cannot gain by that. How much the score loses is for the intervals to say.
+# The candidates become more alike: some of the ten are drawn in vain. So coverage falls, and with it what any verifier can reach. A single picture without noise is no better than one
+# with it, so nothing is gained in return. And the verifier has less to choose from: among ten pictures with one and the same mistake it can only hand over the mistake.
 #
 # Now put both flaws together, as in the released code. The first of equal scores wins; and the first path is the only one that was drawn with noise.
 
@@ -984,7 +987,10 @@ print(
 )
 
 # %% [markdown]
-# A flaw in code is a fact; its effect on a result is a measurement. The published numbers are what *this* code gives, so a faithful comparison has to keep both flaws, and an honest one has to say that
+# A flaw in code is a fact; its effect on a result is a measurement, and measuring was worth it. The filter alone, which decides nearly every choice, costs little. The leak alone, which looks like a detail of the
+# generator, costs more. Together they are the reason to be careful with published gains of best-of-N: part of what a verifier could do may have been lost on the way.
+#
+# The published numbers are what *this* code gives. A faithful comparison has to keep both flaws, and an honest one has to say that
 # it does. In `cotlib` they are one word away, `paper_compatible=True` and `FilteredVerifier`, and off by default.
 #
 # ## 11 The circle: who labelled, who measures?
@@ -1063,7 +1069,7 @@ reveal("04-circle", round(100 * gain_twice["fine-tuned ORM"][1][0] / gain_twice[
 # ## 12 The same at full size
 #
 # Sixty prompts are few. The table of the whole course was made in a run of its own; it ships with the course, and this cell only reads it. Each line says how many prompts
-# and seeds it stands for.
+# and seeds it stands for. (It shares prompts and a seed with this notebook: it is larger, not independent.)
 
 # %%
 from cotlib.errors import UserError
@@ -1079,12 +1085,14 @@ chosen_here = ("single", "logprob", "orm-zs", "orm", "oracle")
 for name in (name for name in chosen_here if name in long_run["strategies"]):
     row = long_run["strategies"][name]
     low, high = row["ci95"]
+    template_says = f"{row['second_judge']:.3f}" if row.get("second_judge") is not None else "-"
     print(
-        f"{name:10}{row['overall']:6.3f}   ({low:.3f} to {high:.3f})   {row['prompts']} prompts, seeds {row['seeds']}, n = {row['n']}"
+        f"{name:10}{row['overall']:6.3f} ({low:.3f} to {high:.3f})   by the template {template_says:6}"
+        f"{row['prompts']:5} prompts, n = {row['n']}, seeds {row['seeds']}"
     )
 for name, (d, low, high) in long_run["differences"].items():
     if set(name.split(" - ")) <= set(chosen_here):
-        print(f"{name:20}{d:+.3f}   ({low:+.3f} to {high:+.3f})")
+        print(f"{name:20}{d:+.3f} ({low:+.3f} to {high:+.3f})")
 
 # %% [markdown]
 # ## What you take along
