@@ -356,7 +356,7 @@ def test(place: Place, extra: list) -> int:
     os.environ.update(COTLIB_HEADLESS="1", COTLIB_PROGRESS=str(progress))
     notebooks = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("notebooks/*.ipynb"))
     named = any(re.search(r"\.(py|ipynb)\b", argument) for argument in extra)
-    options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "120"]
+    options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "400"]
     tests = call(place, "-m", "pytest", *options, *([] if named else ["tests", *notebooks]), *extra)
     return tests or max(style)
 
