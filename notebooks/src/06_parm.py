@@ -453,7 +453,7 @@ reveal("06-passes", round(100 * passes_share))
 reveal("06-seconds", round(100 * seconds_share))
 
 # %% [markdown]
-# The generator has about a third less to do. Of the *time* much less is saved: every clear-or-not costs a decode and a look, for every path, at every step. Here a
+# The generator has about a third less to do. Of the *time* much less is saved, or nothing: every clear-or-not costs a decode and a look, for every path, at every step. Here a
 # question with its decode costs more than half of what a step of a path costs (section 7 prints the prices), and a path that stops at step 4 has been asked up to four times.
 #
 # So a saving in passes is not a saving in time. It depends on how dear the verifier is beside the generator. In the paper it is the larger of the two by far: a model of
