@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="run a recipe of data/")
     train.add_argument(
         "stage",
-        help="tokenizer, detector, generator-clean, -base, -raster, verifier-paths, -zs, -orm, -prm, -parm, -parm-plus, corrector",
+        help="tokenizer, detector, generator-clean, -base, -raster, verifier-paths, -zs, -orm, -prm, -parm, -parm-plus, -thresholds, corrector",
     )
     train.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     train.add_argument("--minutes", type=float, help="time budget; default: the recipe's own")

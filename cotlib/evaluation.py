@@ -7,7 +7,7 @@ on one prompt; results do not depend on it, because every path owns its randomne
 
 import json
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cotlib.errors import UserError
 from cotlib.interfaces import Verifier
 from cotlib.judging.stats import bootstrap_interval, coverage, task_means
 from cotlib.loading import load
+from cotlib.resumable import Watch, measure_all
 from cotlib.search import STRATEGIES, Ledger, decode_all
 from cotlib.search.parm_plus_plus import Correct
 
@@ -142,53 +143,23 @@ def total(rows: list[Row]) -> dict:
 
 
 def evaluate(model, judge, prompts: list[dict], plan: Plan, out: Path | str,
-             watch: Callable[[Iterator[Row], int, int], Iterator[Row]] | None = None, who: Staff = NOBODY) -> dict:  # fmt: skip
+             watch: Watch | None = None, who: Staff = NOBODY) -> dict:  # fmt: skip
     """Measures all prompts, writes the JSON object to `out` and returns it; resumes a call that was stopped.
 
-    watch: wraps the iterator of rows (rows, done, of) to show progress. Raises UserError when `out` cannot be written.
+    watch: wraps the iterator of rows in plain form (rows, done, of) to show progress. Raises UserError when `out`
+    cannot be written.
     """
-    out = Path(out)
-    partial = out.with_suffix(".partial.jsonl")
     header = json.dumps(
         {"plan": vars(plan) | {"seeds": list(plan.seeds)}, "prompts": [m["prompt"] for m in prompts]}
     )
-    rows = _finished(partial, header)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        stream = partial.open("a", encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error.strerror}); give a file in a folder of yours"
-        ) from error
-    with stream:
-        if not rows:
-            stream.truncate(0)
-            stream.write(header + "\n")
-        fresh = measure(model, judge, prompts[len(rows) :], plan, who=who)
-        for row in watch(fresh, len(rows), len(prompts)) if watch else fresh:
-            rows.append(row)
-            stream.write(json.dumps(vars(row)) + "\n")
-            stream.flush()
-    result = summarise(rows, plan)
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    partial.unlink()
-    return result
-
-
-def _finished(partial: Path, header: str) -> list[Row]:
-    """Rows of an earlier, stopped call with the same plan and prompts; a half-written last line is left out."""
-    if not partial.is_file():
-        return []
-    first, *lines = partial.read_text(encoding="utf-8").splitlines() or [""]
-    if first != header:
-        return []
-    rows = []
-    for line in lines:
-        try:
-            rows.append(Row(**json.loads(line)))
-        except ValueError:
-            break
-    return rows
+    return measure_all(
+        prompts,
+        lambda rest: map(vars, measure(model, judge, rest, plan, who=who)),
+        lambda lines: summarise([Row(**line) for line in lines], plan),
+        header,
+        out,
+        watch,
+    )
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ A stopped run goes on where it was: finished prompts stand in a file beside the 
 import copy
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,11 +24,19 @@ from cotlib.evaluation import Row, coverage_curve, total, versions
 from cotlib.interfaces import FINAL, Outcome
 from cotlib.judging.stats import bootstrap_interval, paired_difference, task_means
 from cotlib.loading import load
+from cotlib.resumable import Watch, measure_all
 from cotlib.search import Ledger, correct_chosen, decode_all, logprob, oracle, orm, parm, prm, redraw, single
-from cotlib.search.paths import draw
+from cotlib.search.logprob import LOG_P
+from cotlib.search.oracle import shown_to_verifier
+from cotlib.search.paths import draw, pick
 
 VERIFIERS = ("zero-shot", "orm", "prm", "parm", "parm++")
 COUNTS = (1, 2, 4, 8, 12, 16, 20)  # N of the curves
+CURVES = {
+    "logprob": LOG_P,
+    "orm-zs": FINAL,
+    "orm": FINAL,
+}  # strategies that have one: the score they choose by
 REFLECTING = {  # name: (correction, further arguments of `correct_chosen`)
     "parm++": ("local-edit", {"spare": True}),
     "parm++ no second opinion": ("local-edit", {}),
@@ -112,12 +120,11 @@ def measure_prompt(who: Cast, metadata: dict, plan: TablePlan) -> dict:
             else:
                 truth = right
             entry["ledger"].add(outcome.ledger)
-            scores = next((s for q in ("LOG_P", FINAL) for s in [[p.scores.get(q, [None])[0] for p in outcome.paths[0]]]
-                           if None not in s), None)  # fmt: skip
-            if scores and name in ("logprob", "orm-zs", "orm"):
+            if name in CURVES:
+                scores = [path.scores[CURVES[name]][0] for path in outcome.paths[0]]
                 curve = line["by_n"].setdefault(name, {str(k): [] for k in COUNTS if k <= plan.n})
                 for k in curve:
-                    curve[k].append(truth[max(range(int(k)), key=lambda i: (scores[i], -i))])
+                    curve[k].append(truth[pick(scores[: int(k)])[0]])
             if outcome.rounds:
                 _note_rounds(line["rounds"].setdefault(name, []), who, metadata, outcome)
     for entry in line["strategies"].values():
@@ -179,52 +186,19 @@ def by_turns(prompts: list[dict]) -> list[dict]:
 
 
 def run(prompts: list[dict], plan: TablePlan, out: Path, who: Cast | None = None,
-        watch: Callable | None = None) -> dict:  # fmt: skip
+        watch: Watch | None = None) -> dict:  # fmt: skip
     """Measures all prompts, writes the table to `out` (JSON) and returns it; goes on with a run that was stopped.
 
-    watch: wraps the iterator of lines (lines, done, of) to show progress.
+    who: the shipped models unless given. watch: wraps the iterator of lines (lines, done, of) to show progress.
     """
-    out = Path(out)
-    partial = out.with_suffix(".partial.jsonl")
     header = json.dumps({"plan": asdict(plan) | {"seeds": list(plan.seeds)}, "prompts": [m["prompt"] for m in prompts],
                          "strategies": [*REFLECTING, *CORRECTED]})  # fmt: skip
-    lines = finished(partial, header)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        stream = partial.open("a", encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error.strerror}); give a file in a folder of yours"
-        ) from error
-    who = who or cast()
-    with stream:
-        stream.truncate(0)
-        for text in (header, *(json.dumps(line) for line in lines)):
-            stream.write(text + "\n")
-        stream.flush()
-        fresh = on_all_cores(lambda m: measure_prompt(who, m, plan), prompts[len(lines) :])
-        for line in watch(fresh, len(lines), len(prompts)) if watch else fresh:
-            lines.append(line)
-            stream.write(json.dumps(line) + "\n")
-            stream.flush()
-    result = summarise(lines, plan)
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    partial.unlink()
-    return result
 
+    def work(rest: list[dict]) -> Iterator[dict]:
+        everybody = who or cast()
+        return on_all_cores(lambda m: measure_prompt(everybody, m, plan), rest)
 
-def finished(partial: Path, header: str) -> list[dict]:
-    """Lines of an earlier, stopped run of the same plan and prompts; a half-written last one is left out."""
-    if not partial.is_file():
-        return []
-    first, *rest = partial.read_text(encoding="utf-8").splitlines() or [""]
-    lines = []
-    for text in rest if first == header else []:
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    return lines
+    return measure_all(prompts, work, lambda lines: summarise(lines, plan), header, out, watch)
 
 
 def summarise(lines: list[dict], plan: TablePlan) -> dict:
@@ -281,7 +255,7 @@ def text(result: dict) -> str:
     lines = [f"{'strategy':26s} truth  95 % interval   token passes  verifier calls  seconds   (a prompt)"]
     for name, entry in result["strategies"].items():
         ledger, runs = entry["ledger"], entry["prompts"] * len(entry["seeds"])
-        calls = sum(count for question, count in ledger["verifier_calls"].items() if question != "JUDGE")
+        calls = shown_to_verifier(ledger["verifier_calls"])
         low, high = entry["ci95"]
         lines.append(f"{name:26s} {entry['overall']:.3f}  {low:.3f} to {high:.3f}  {ledger['generator_token_passes'] / runs:12,.0f}"
                      f"  {calls / runs:14.1f}  {ledger['seconds'] / runs:7.3f}")  # fmt: skip

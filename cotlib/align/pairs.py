@@ -27,7 +27,7 @@ from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel, Judge
 from cotlib.train.loop import rank
 from cotlib.train.verifier_paths import Job, Paths, PathsPlan, training_jobs, write_arrays
-from cotlib.world.prompts import compositions, parse_prompt, prompt_pool, sample_metadata
+from cotlib.world.prompts import first_held_out, parse_prompt, prompt_pool, sample_metadata
 from cotlib.world.scenes import TASKS
 
 HEADER = "pictures.json"
@@ -67,11 +67,9 @@ class Pairs:
 
 def require_training(prompts: list[str]) -> None:
     """UserError for the first prompt with a combination that is kept for evaluation."""
-    for prompt in dict.fromkeys(prompts):
-        held = [split for split in compositions(parse_prompt(prompt)) if split != "train"]
-        if held:
-            raise UserError(f'the prompt "{prompt}" holds a combination that is kept for the {held[0]} prompts; '
-                            'preferences come from training prompts only; draw prompts of the split "train"')  # fmt: skip
+    if found := first_held_out(prompts):
+        raise UserError(f'the prompt "{found[0]}" holds a combination that is kept for the {found[1]} prompts; '
+                        'preferences come from training prompts only; draw prompts of the split "train"')  # fmt: skip
 
 
 def match(pictures: Pictures, chosen: list[int], rejected: list[int]) -> Pairs:

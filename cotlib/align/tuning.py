@@ -30,7 +30,7 @@ from cotlib.errors import UserError
 from cotlib.interfaces import Judge
 from cotlib.judging.stats import task_means
 from cotlib.models.generator import PictogramGenerator
-from cotlib.train.loop import _average_gradients, rank, start_workers
+from cotlib.train.loop import average_gradients, rank, start_workers
 
 WARM_UP = 10  # updates in which the learning rate rises to its full value
 STATE = "resume.pt"
@@ -195,7 +195,7 @@ def _update(
         term, more = extra(run.policy, reference, prompts, run.update)
         loss, curves = loss + term, curves | more
     loss.backward()
-    _average_gradients(run.policy)
+    average_gradients(run.policy)
     length = torch.nn.utils.clip_grad_norm_(run.policy.parameters(), 1.0)
     curves = _mean(curves | {"total": loss.item()})
     if not (math.isfinite(curves["total"]) and bool(torch.isfinite(length))):

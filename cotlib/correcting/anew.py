@@ -9,7 +9,7 @@ from cotlib.models.corrector import PictogramCorrector
 from cotlib.models.generator import PictogramGenerator
 from cotlib.search.ledger import Ledger
 from cotlib.search.parm_plus_plus import redraw
-from cotlib.search.paths import advance, branches
+from cotlib.search.paths import run_to_end
 
 
 class Anew:
@@ -34,10 +34,7 @@ class Anew:
         loop = masked_rounds(
             self.corrector, prompts, [-round] * len(prompts), seed, steps, guidance, prefix=prefix
         )
-        while (step := advance(loop, None, ledger)) is not None:
-            ledger.generator_token_passes += branches(self.corrector, guidance) * codes.numel()
-            last = step
-        return last.codes
+        return run_to_end(self.corrector, loop, ledger, guidance)
 
 
 class TunedRedraw:

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cotlib.models.eye import GRID
 from cotlib.verifying.faults import Fault
 from cotlib.verifying.repair import repair
 from cotlib.world.prompts import colored
-from cotlib.world.scenes import CELL, PITCH, SIZE, Scene, Thing
-
-SPAN, GRID = CELL // PITCH, SIZE // PITCH  # a thing covers SPAN x SPAN of GRID x GRID cells
+from cotlib.world.scenes import PITCH, SPAN, Scene, Thing
 
 
 @dataclass(frozen=True)

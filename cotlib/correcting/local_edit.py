@@ -8,7 +8,6 @@ drawn from nothing.
 from collections import defaultdict
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from cotlib.correcting.edits import Edit, cells_of, order_of, plan_edit
@@ -18,7 +17,7 @@ from cotlib.interfaces import ImageTokenModel, Reflection
 from cotlib.models.generator import PictogramGenerator
 from cotlib.search.ledger import Ledger
 from cotlib.search.parm_plus_plus import redraw
-from cotlib.search.paths import advance, branches
+from cotlib.search.paths import run_to_end
 from cotlib.world.prompts import parse_prompt
 from cotlib.world.render import render_batch
 from cotlib.world.scenes import Scene
@@ -92,7 +91,4 @@ class LocalEdit:
         orders = [order_of(thing) for thing in things]
         loop = masked_rounds(self.editor, orders, [number] * len(orders), seed, steps, guidance,
                              start=start, owners=prompts)  # fmt: skip
-        while (step := advance(loop, None, ledger)) is not None:
-            ledger.generator_token_passes += branches(self.editor, guidance) * start.numel()
-            last = step
-        return torch.as_tensor(last.codes)
+        return run_to_end(self.editor, loop, ledger, guidance)

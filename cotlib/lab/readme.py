@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from cotlib.lab.repository import Address
+from cotlib.search.oracle import shown_to_verifier
 from cotlib.world.scenes import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,7 +126,7 @@ def search_table() -> str:
         share = (
             1 / entry["n"] if key == "single" else 1.0
         )  # all n pictures were drawn, only to measure one better
-        calls = sum(count for question, count in ledger["verifier_calls"].items() if question != "JUDGE")
+        calls = shown_to_verifier(ledger["verifier_calls"])
         low, high = entry["ci95"]
         cells = [name, *(f"{entry['tasks'][t]['score']:.2f}" for t in TASKS), f"**{entry['overall']:.3f}** ({low:.3f} to {high:.3f})",
                  f"{share * ledger['generator_token_passes'] / runs:,.0f}", f"{calls / runs:.0f}",

@@ -16,6 +16,7 @@ import numpy as np
 
 from cotlib.lab import style
 from cotlib.lab.figures import as_uint8, draw_mark, draw_tile
+from cotlib.search.oracle import shown_to_verifier
 
 GREY = "#8A9099"
 LOOKS = {  # name: (label, colour, marker, filled)
@@ -37,9 +38,6 @@ UNITS = {
     "passes": "token passes for a picture, thousands",
     "calls": "pictures shown to the verifier",
 }
-MEASURING = (
-    "JUDGE"  # calls of the judge: they are part of the measurement, or of the bound, and cost nothing here
-)
 
 
 # ----- costs -------------------------------------------------------------------------------------------------------
@@ -56,7 +54,7 @@ def cost_of(entry: Mapping, name: str = "") -> dict[str, float]:
     pictures = entry["prompts"] * (seeds if isinstance(seeds, int) else len(seeds))
     pictures *= entry.get("n", 1) if name == "single" else 1
     seconds = ledger["seconds"] - ledger.get("seconds_by", {}).get("judge", 0.0)
-    calls = sum(count for question, count in ledger["verifier_calls"].items() if question != MEASURING)
+    calls = shown_to_verifier(ledger["verifier_calls"])
     return {"seconds": seconds / pictures, "passes": ledger["generator_token_passes"] / pictures / 1000,
             "calls": calls / pictures}  # fmt: skip
 

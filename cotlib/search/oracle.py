@@ -1,11 +1,19 @@
 """The coverage bound: the judge itself picks. No verifier can do better on the same paths."""
 
+from collections.abc import Mapping
+
 from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel, Judge, Outcome
 from cotlib.search.ledger import Ledger
 from cotlib.search.paths import Drawn, decode, draw, of_chosen, pick_each, stack_codes
 
 JUDGE = "JUDGE"  # the name of this score in a path's record, and of its calls in the ledger
+
+
+def shown_to_verifier(calls: Mapping[str, int]) -> int:
+    """Pictures shown to verifiers, from a ledger's `verifier_calls`. The judge's are left out: they are part of the
+    bound or of the measurement, and no method could ask it."""
+    return sum(count for question, count in calls.items() if question != JUDGE)
 
 
 def oracle(

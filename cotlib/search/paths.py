@@ -117,6 +117,16 @@ def advance(loop: Generator[Step, Any, None], answer: Any, ledger: Ledger) -> St
             return None
 
 
+def run_to_end(
+    model: ImageTokenModel, loop: Generator[Step, Any, None], ledger: Ledger, guidance: float | None
+) -> Tensor:
+    """Final codes [B, N] of masked rounds that nobody watches and that do not begin alike; counted and timed."""
+    while (step := advance(loop, None, ledger)) is not None:
+        ledger.generator_token_passes += branches(model, guidance) * step.codes.numel()
+        codes = step.codes
+    return codes
+
+
 def run_paths(
     model: ImageTokenModel, rows: list[Row], seed: int, ledger: Ledger, hook: StepHook | None = None,
     guidance: float | None = None, **options,

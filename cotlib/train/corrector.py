@@ -27,9 +27,8 @@ from cotlib.models.generator import PictogramGenerator
 from cotlib.models.tokenizer import PictogramTokenizer
 from cotlib.search.ledger import Ledger
 from cotlib.search.parm_plus_plus import redraw
-from cotlib.train.generator import STAGES, CodeTable, draw_batch, masked_states
+from cotlib.train.generator import STAGES, CodeTable, draw_batch, masked_states, optimizers
 from cotlib.train.loop import Budget, Trainer, rank, start_workers, train
-from cotlib.train.muon import Muon
 from cotlib.train.verifier_paths import Paths, load_paths, read_header, unpack_things
 from cotlib.verifying.faults import Fault, to_words
 from cotlib.verifying.repair import find_faults, repair
@@ -98,13 +97,8 @@ class Failures:
             right[cells_of(thing)] = self.table.paper
         new = tuple(t for t in after if t not in things)
         for thing in new:
-            right[cells_of(thing)] = self.block(thing)
+            right[cells_of(thing)] = self.table.block(thing).ravel()
         return Failure(metadata, codes, right, tuple(after), new, faults)
-
-    def block(self, thing: Thing) -> np.ndarray:
-        """The nine codes of a thing."""
-        kind = CLASSES.index(thing.cls) * len(COLORS) + COLORS.index(thing.color)
-        return self.table.blocks[kind].ravel()
 
 
 def spoiled(rng: np.random.Generator, metadata: dict) -> tuple[Thing, ...]:
@@ -233,13 +227,14 @@ def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = F
     model.load_state_dict(base.state_dict(), strict=False)
     tokenizer = PictogramTokenizer.from_pretrained(data_dir() / "tokenizer")
     failures = Failures(CodeTable(tokenizer), load_paths(data, "train"))
-    matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    optimizers = [Muon(matrices, recipe.muon_lr),
-                  torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)]  # fmt: skip
     chance = torch.Generator().manual_seed(seed * 1000 + rank())
-    trainer = Trainer(model, optimizers, Budget(recipe.minutes, ema=0.997), Path(out), chance)
+    trainer = Trainer(
+        model,
+        optimizers(model, recipe.muon_lr, recipe.adam_lr),
+        Budget(recipe.minutes, ema=0.997),
+        Path(out),
+        chance,
+    )
     if resume:
         trainer.resume()
 

@@ -30,9 +30,7 @@ from cotlib.train.loop import Budget, Trainer, rank, start_workers, train
 from cotlib.train.muon import Muon
 from cotlib.world.prompts import HONEST, MAX_TEXT, Carelessness, corrupt, encode, sample_metadata
 from cotlib.world.render import render_batch
-from cotlib.world.scenes import CELL, CLASSES, COLORS, PITCH, TASKS, Scene, Thing, sample_scene
-
-SPAN = CELL // PITCH  # a thing covers SPAN x SPAN tokens
+from cotlib.world.scenes import CLASSES, COLORS, PITCH, SPAN, TASKS, Scene, Thing, sample_scene
 
 
 @dataclass(frozen=True)
@@ -68,17 +66,26 @@ class CodeTable:
         self.blocks = codes[:, 2 : 2 + SPAN, 2 : 2 + SPAN].copy()  # [classes * colours, 3, 3]
         self.paper = int(codes[0, 0, 0])
 
+    def block(self, thing: Thing) -> np.ndarray:
+        """The nine codes of a thing, [3, 3]."""
+        return self.blocks[kind_of(thing)]
+
     def paste(self, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(codes, cell labels, owners), each [64]: label 0 is paper, else 1 + class * 8 + colour; owner 0 is paper,
         else 1 + the thing's index in the scene."""
         codes, labels, owners = np.full((8, 8), self.paper), *np.zeros((2, 8, 8), dtype=np.int64)
         for index, thing in enumerate(scene.things):
-            kind = CLASSES.index(thing.cls) * len(COLORS) + COLORS.index(thing.color)
+            kind = kind_of(thing)
             place = np.s_[
                 thing.y // PITCH : thing.y // PITCH + SPAN, thing.x // PITCH : thing.x // PITCH + SPAN
             ]
-            codes[place], labels[place], owners[place] = self.blocks[kind], 1 + kind, 1 + index
+            codes[place], labels[place], owners[place] = self.block(thing), 1 + kind, 1 + index
         return codes.reshape(-1), labels.reshape(-1), owners.reshape(-1)
+
+
+def kind_of(thing: Thing) -> int:
+    """Class and colour of a thing as one number."""
+    return CLASSES.index(thing.cls) * len(COLORS) + COLORS.index(thing.color)
 
 
 def mentions(owners: np.ndarray, tag: str) -> np.ndarray:
@@ -138,13 +145,13 @@ def masked_states(
     return hidden[rows], layers[len(layers) // 2 - 1][rows], rows
 
 
-def optimizers(model: PictogramGenerator, recipe: GeneratorRecipe) -> list[torch.optim.Optimizer]:
+def optimizers(model: PictogramGenerator, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings, head, norms and the auxiliary head."""
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
-    return [Muon(matrices, recipe.muon_lr),
-            torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0)]  # fmt: skip
+    return [Muon(matrices, muon_lr),
+            torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0)]  # fmt: skip
 
 
 def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resume: bool = False,
@@ -166,7 +173,13 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
     model.mention_probe = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, 3))
     table = CodeTable(PictogramTokenizer.from_pretrained(data_dir() / "tokenizer"))
     chance = torch.Generator().manual_seed(seed * 1000 + rank())
-    trainer = Trainer(model, optimizers(model, recipe), Budget(recipe.minutes, ema=0.998), out, chance)
+    trainer = Trainer(
+        model,
+        optimizers(model, recipe.muon_lr, recipe.adam_lr),
+        Budget(recipe.minutes, ema=0.998),
+        out,
+        chance,
+    )
     if resume:
         trainer.resume()
 

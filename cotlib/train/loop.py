@@ -96,7 +96,7 @@ def train(
                 group["lr"] = lr * rate
         loss = step(trainer)
         loss.backward()
-        _average_gradients(trainer.module)
+        average_gradients(trainer.module)
         nn.utils.clip_grad_norm_(trainer.module.parameters(), 1.0)
         for optimizer in trainer.optimizers:
             optimizer.step()
@@ -131,7 +131,7 @@ def rank() -> int:
 
 
 @torch.no_grad()
-def _average_gradients(module: nn.Module) -> None:
+def average_gradients(module: nn.Module) -> None:
     """Averages the gradients over the processes."""
     if not dist.is_initialized():
         return

@@ -31,7 +31,7 @@ from cotlib.models.checkpoint import read_card
 from cotlib.train.loop import rank, start_workers
 from cotlib.train.verifier_rollouts import roll_out
 from cotlib.verifying.repair import things_of
-from cotlib.world.prompts import benchmark, compositions, parse_prompt, prompt_pool
+from cotlib.world.prompts import benchmark, first_held_out, parse_prompt, prompt_pool
 from cotlib.world.scenes import CLASSES, COLORS, PITCH, TASKS, Thing
 
 MOST = 8  # things remembered of a picture
@@ -57,11 +57,9 @@ class PathsPlan:
 
 def require_training(prompts: list[str]) -> None:
     """UserError for the first prompt with a pair, (object, colour) or (object, object), that is kept for evaluation."""
-    for prompt in prompts:
-        held = [split for split in compositions(parse_prompt(prompt)) if split != "train"]
-        if held:
-            raise UserError(f'the prompt "{prompt}" holds a pair that is kept for the {held[0]} prompts; verifiers learn '
-                            'from training prompts only; draw prompts of the split "train"')  # fmt: skip
+    if found := first_held_out(prompts):
+        raise UserError(f'the prompt "{found[0]}" holds a pair that is kept for the {found[1]} prompts; verifiers learn '
+                        'from training prompts only; draw prompts of the split "train"')  # fmt: skip
 
 
 def training_jobs(plan: PathsPlan) -> list[Job]:

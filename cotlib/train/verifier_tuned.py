@@ -2,8 +2,8 @@
 
     orm         FINAL: is the finished picture right? The label is the judge's verdict.
     prm         STEP: did any of four continuations of this state end right? (`verifier_rollouts`)
-    parm        goes on from orm: FINAL, CLARITY (does the guess already show the things of the finished picture?) and POTENTIAL (the
-                final verdict of the path, asked where it will be asked: mostly at clear rounds)
+    parm        goes on from orm: FINAL, CLARITY (does the guess already show the things of the finished picture?) and
+                POTENTIAL (the final verdict of the path, asked where it will be asked: mostly at clear rounds)
     parm-plus   the same and REFLECT: words on finished pictures, 80 % wrong ones; right ones are answered "yes"
 
 The targets of REFLECT are made by rule from what the judge detected (`verifying.repair.find_faults`); when the verdict

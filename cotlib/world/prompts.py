@@ -13,6 +13,7 @@ every reason to draw it (docs/LAB_BOOK.md has the measurement).
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -169,6 +170,15 @@ def compositions(metadata: dict) -> list[str]:
 def split_of(metadata: dict) -> str:
     """ "train" when all pairs of the prompt are training pairs, else the split of the first pair that is not."""
     return next((split for split in compositions(metadata) if split != "train"), "train")
+
+
+def first_held_out(prompts: Iterable[str]) -> tuple[str, str] | None:
+    """(prompt, split) of the first prompt with a pair that is kept for evaluation; None when all are training prompts."""
+    for prompt in dict.fromkeys(prompts):
+        held = [split for split in compositions(parse_prompt(prompt)) if split != "train"]
+        if held:
+            return prompt, held[0]
+    return None
 
 
 def _held_out_attributes(split: str) -> list[dict]:

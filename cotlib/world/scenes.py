@@ -16,6 +16,7 @@ import numpy as np
 SIZE = 64  # picture side, pixels
 PITCH = 8  # things start at multiples of this; also the side of one image token
 CELL = 24  # side of a thing's box, pixels
+SPAN = CELL // PITCH  # a thing covers SPAN x SPAN tokens
 
 # Neighbours in pairs (0-1, 2-3, ...) are the ones that careless captions confuse: see `prompts.corrupt`.
 CLASSES = (
