@@ -48,11 +48,15 @@ def build_parser() -> argparse.ArgumentParser:
     _sampling(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
-    table = commands.add_parser("table", help="measure all strategies on the same prompts")
-    table.add_argument("--json", type=Path, help="file for the result; default: data/results/search.json")
+    table = commands.add_parser("table", help="measure the paper's systems, or all search strategies")
+    table.add_argument("which", nargs="?", default="paper", help="paper (default) or search")
+    table.add_argument(
+        "--json", type=Path, help="file for the result; default: data/results/table.json or search.json"
+    )
     table.add_argument("--split", default="test", help="test (300 prompts, default) or dev (120)")
     table.add_argument("--limit", type=int, help="use every K-th prompt so that about this many remain")
-    table.add_argument("--seeds", default="0,1,2", help="comma-separated, for example 0,1,2")
+    table.add_argument("--seeds", help="comma-separated; default: 0 for paper, 0,1,2 for search")
+    table.add_argument("--generators", help="paper: only these, comma-separated, for example base,dpo")
     table.add_argument("-n", type=int, default=20, help="candidates a prompt")
     table.set_defaults(run=run_table)
 
@@ -186,23 +190,35 @@ def thinned(prompts: list[dict], limit: int | None) -> list[dict]:
 
 
 def run_table(options: argparse.Namespace) -> None:
-    """Measures every strategy and prints the table that it writes."""
+    """Measures the paper's systems or all search strategies, and prints the table that it writes."""
     from tqdm import tqdm
 
-    from cotlib import table
     from cotlib.assets import data_dir
+    from cotlib.tables import paper, search
     from cotlib.world import benchmark
 
     if options.n < 1:
         raise UserError(f"n is {options.n}; expected a whole number of at least 1")
     if options.split not in ("test", "dev"):
         raise UserError(f'there is no split "{options.split}"; expected test or dev')
-    prompts = table.by_turns(thinned(benchmark(options.split), options.limit))
-    out = options.json or data_dir() / "results" / "search.json"
+    if options.which not in ("paper", "search"):
+        raise UserError(f'there is no table "{options.which}"; expected paper or search')
+    prompts = search.by_turns(thinned(benchmark(options.split), options.limit))
+    out = (
+        options.json
+        or data_dir() / "results" / {"paper": "table.json", "search": "search.json"}[options.which]
+    )
     writable_folder(out.parent)
-    result = table.run(prompts, table.TablePlan(options.n, parse_seeds(options.seeds)), out,
-                       watch=lambda lines, done, of: tqdm(lines, initial=done, total=of, unit="prompt", file=sys.stderr))  # fmt: skip
-    print(table.text(result))
+
+    def watch(lines, done, of):
+        return tqdm(lines, initial=done, total=of, unit="prompt", file=sys.stderr)
+
+    seeds = {} if options.seeds is None else {"seeds": parse_seeds(options.seeds)}
+    if options.which == "search":
+        print(search.text(search.run(prompts, search.TablePlan(options.n, **seeds), out, watch=watch)))
+        return
+    chosen = {} if options.generators is None else {"generators": tuple(options.generators.split(","))}
+    print(paper.text(paper.run(prompts, paper.PaperPlan(options.n, **seeds, **chosen), out, watch)))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

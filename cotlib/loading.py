@@ -6,7 +6,13 @@ from pathlib import Path
 from cotlib.assets import data_dir
 from cotlib.errors import UserError
 
-WEIGHTS = {"base": "generator-base", "clean": "generator-clean"}
+TUNED = (
+    "dpo",
+    "dpo-iter",
+    "dpo-guided-orm",
+    "dpo-guided-parm",
+)  # generators tuned on preferences, from "base" on
+WEIGHTS = {name: f"generator-{name}" for name in ("base", "clean", *TUNED)}
 VERIFIERS = {
     "zero-shot": "verifier-zs",
     "orm": "verifier-orm",
@@ -21,7 +27,8 @@ def load(
 ):
     """A shipped model, ready to use.
 
-    what: "generator" (order "masked" or "raster", weights "base" or "clean"), "tokenizer", "judge" (kind "detector"
+    what: "generator" (order "masked" or "raster", weights "base", "clean", "dpo",
+    "dpo-iter", "dpo-guided-orm" or "dpo-guided-parm"), "tokenizer", "judge" (kind "detector"
     or "template"), "verifier" (weights "zero-shot", "orm", "prm", "parm" or "parm++"), or "correction" (weights
     "local-edit", "anew" or "tuned-redraw": what PARM++ calls to correct a picture). `weights` may also be a checkpoint folder, except
     for corrections. Raises UserError for anything else.
@@ -76,8 +83,9 @@ def generator_folder(order: str, weights: str) -> Path:
     folder = Path(weights)
     if folder.is_dir():
         return folder
+    known = ", ".join(WEIGHTS) if order == "masked" else "base"
     raise UserError(
-        f'there are no weights "{weights}" for {order} order; expected "base" or a checkpoint folder'
+        f'there are no weights "{weights}" for {order} order; expected {known} or a checkpoint folder'
     )
 
 

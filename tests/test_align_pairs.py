@@ -134,7 +134,7 @@ def test_files_of_another_plan_or_damaged_ones_are_refused(tmp_path):
     with pytest.raises(UserError, match="no judged pictures"):
         load_pictures(tmp_path)
     draw_pictures(tiny(), EvenIsRight(), PLAN, tmp_path)
-    with pytest.raises(UserError, match="another generator, judge or plan"):
+    with pytest.raises(UserError, match="another generator, judge, seed or plan"):
         draw_pictures(tiny(), EvenIsRight(), PicturesPlan(jobs=8, each=4, chunk=2), tmp_path, resume=True)
     first = tmp_path / "pictures_0000.npz"
     (tmp_path / "pictures_0009.npz").write_bytes(first.read_bytes())

@@ -25,13 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cotlib.align.dpo import text_batch
-from cotlib.align.tuning import Extra, workers
+from cotlib.align.tuning import Extra
 from cotlib.decoding import run_steps
 from cotlib.errors import UserError
 from cotlib.interfaces import CLARITY, FINAL, POTENTIAL, Step, Verifier
 from cotlib.models.generator import PictogramGenerator
 from cotlib.search.paths import need, need_masked
-from cotlib.train.loop import rank
+from cotlib.train.loop import rank, workers
 
 Reward = Callable[[PictogramGenerator, list[str], list[Step]], Tensor]
 """(model, prompt of each row, all steps of the rows) -> reward float [B]; larger is better. The model decodes."""

@@ -11,7 +11,6 @@ Files hold some jobs each, are written under another name and then renamed, and 
 a stopped run goes on without doubles or halves, with any number of processes.
 """
 
-import json
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -25,8 +24,8 @@ from cotlib.decoding import run_steps
 from cotlib.devices import on_all_cores
 from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel, Judge
-from cotlib.train.loop import rank
-from cotlib.train.verifier_paths import Job, Paths, PathsPlan, training_jobs, write_arrays
+from cotlib.train.loop import rank, wait, workers
+from cotlib.train.verifier_paths import Job, Paths, PathsPlan, claim, training_jobs, write_arrays
 from cotlib.world.prompts import first_held_out, parse_prompt, prompt_pool, sample_metadata
 from cotlib.world.scenes import TASKS
 
@@ -203,8 +202,8 @@ def draw_pictures(
     header = {"plan": asdict(plan), "order": model.config.order, "steps": model.config.steps,
               "guidance": model.config.guidance, **(made_by or {})}  # fmt: skip
     if rank() == 0:
-        _claim(out, header, resume)
-    _wait()
+        claim(out, HEADER, header, resume, "pictures")
+    wait()
 
     def write(number: int) -> None:
         file = out / f"pictures_{number:04d}.npz"
@@ -213,8 +212,8 @@ def draw_pictures(
         write_arrays(file, _arrays(model, judge, jobs[number * plan.chunk :][: plan.chunk], plan))
 
     files = range(-(-len(jobs) // plan.chunk))
-    list(on_all_cores(write, files[rank() :: _workers()], 1 if _workers() > 1 else None))
-    _wait()
+    list(on_all_cores(write, files[rank() :: workers()], 1 if workers() > 1 else None))
+    wait()
     return count(load_pictures(out))
 
 
@@ -225,27 +224,6 @@ def _arrays(model, judge, jobs: list[Job], plan: PicturesPlan) -> dict[str, np.n
     return {"prompts": np.repeat([m["prompt"] for m, _ in jobs], plan.each),
             "paths": np.concatenate([np.arange(first, first + plan.each) for _, first in jobs]),
             "codes": codes.astype(np.uint16), "correct": correct}  # fmt: skip
-
-
-def _claim(out: Path, header: dict, resume: bool) -> None:
-    """Writes the header, or checks that the one there is the same and to be gone on with."""
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / HEADER
-    if not file.is_file():
-        file.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
-    elif json.loads(file.read_text(encoding="utf-8")) != header:
-        raise UserError(f"{out} holds pictures of another generator, judge or plan; give another folder")
-    elif not resume:
-        raise UserError(f"{out} holds pictures already; resume them, or give another folder")
-
-
-def _wait() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
-
-
-def _workers() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
 # ----- reading -----------------------------------------------------------------------------------------------------

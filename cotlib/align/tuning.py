@@ -15,6 +15,7 @@ import copy
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ from cotlib.errors import UserError
 from cotlib.interfaces import Judge
 from cotlib.judging.stats import task_means
 from cotlib.models.generator import PictogramGenerator
-from cotlib.train.loop import average_gradients, rank, start_workers
+from cotlib.train.loop import average_gradients, rank, slowest, start_workers, workers
 
 WARM_UP = 10  # updates in which the learning rate rises to its full value
 STATE = "resume.pt"
@@ -138,12 +139,14 @@ def tune(
     model: PictogramGenerator, pairs: Pairs, config: DPOConfig, seed: int = 0, watch: Watch | None = None,
     *, reference: PictogramGenerator | None = None, validation: Validation | None = None, extra: Extra | None = None,
     what: dict | None = None, folder: Path | str | None = None, save_every: int = 10, resume: bool = False,
+    minutes: float | None = None,
 ) -> Tuned:  # fmt: skip
     """Tunes a copy of the model on the pairs; the model given stays as it is.
 
     reference: the model that the tuned one is pulled to, the given one unless said otherwise. extra: a further term of
     the loss (`cotlib.align.guided`); what: its settings, which a resumed run must share. folder: where the state is
-    kept every `save_every` updates; resume: goes on from it if it is there. Raises UserError: no pairs, a prompt or
+    kept every `save_every` updates; resume: goes on from it if it is there. minutes: no update is begun after this time.
+    Raises UserError: no pairs, a prompt or
     pair that must not be there, models of different shape, a state of another run; `Diverged` at the first update
     whose loss or gradient is no number, which then is not made.
     """
@@ -159,7 +162,8 @@ def tune(
     folder = None if folder is None else Path(folder)
     if resume and folder is not None and (folder / STATE).is_file():
         run.load(folder / STATE)
-    while run.update < config.updates and not _tired(run, validation):
+    begin = time.monotonic()
+    while run.update < config.updates and not _tired(run, validation) and not _late(begin, minutes):
         before = {}
         if validation and not run.best:
             before = {"truth_before": _measure(run, validation)}  # of the weights that tuning begins with
@@ -256,6 +260,10 @@ def _tired(run: _Run, validation: Validation | None) -> bool:
     return validation is not None and 0 < validation.patience <= run.waited
 
 
+def _late(begin: float, minutes: float | None) -> bool:
+    return minutes is not None and slowest(time.monotonic() - begin) > 60 * minutes
+
+
 def _check(pairs: Pairs, config: DPOConfig, model: PictogramGenerator, validation: Validation | None) -> None:
     """UserError for what cannot be tuned on."""
     if not pairs.prompts:
@@ -297,11 +305,6 @@ def _key(model, reference, pairs: Pairs, config: DPOConfig, seed: int, validatio
 
 
 # ----- several processes -------------------------------------------------------------------------------------------
-
-
-def workers() -> int:
-    """Number of processes, 1 without a process group."""
-    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def join() -> torch.device:

@@ -109,7 +109,7 @@ NAMES = {
 
 
 def search_table() -> str:
-    """Truth by task and cost of every strategy, from `python -m cotlib table`."""
+    """Truth by task and cost of every strategy, from `python -m cotlib table search`."""
     rows = read_json(RESULTS / "search.json")["strategies"]
     heads = [
         "strategy",

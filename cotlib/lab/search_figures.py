@@ -4,7 +4,7 @@
     show(path_tree_figure(tree(outcome, 0), steps=8, right=verdicts), alt="...")
     show(cost_chart(stored("search")["strategies"]), alt="...")
 
-`cost_chart` reads the plain dictionaries that `cotlib.table` and `cotlib.evaluation` write, so a run of a notebook, a
+`cost_chart` reads the plain dictionaries that `cotlib.tables.search` and `cotlib.evaluation` write, so a run of a notebook, a
 stored table and a mixture of both are drawn in the same way.
 """
 
@@ -69,7 +69,7 @@ def cost_chart(
 ):  # fmt: skip
     """Truth against cost, a marker with its 95 % interval for every strategy, one panel per kind of cost.
 
-    results  {name: {"overall", "ci95": [low, high], "ledger", "prompts", "seeds", "n"}}, as `cotlib.table` writes them
+    results  {name: {"overall", "ci95": [low, high], "ledger", "prompts", "seeds", "n"}}, as `cotlib.tables.search` writes them
     costs    panels, each "passes" (of the generator alone), "seconds" (verifier and decoding included) or "calls"
     names    which of the results, in this order; default all
     curves   {name: {kind of cost: [(x, mean, low, high), ...]}}: what the strategy reaches with fewer candidates

@@ -346,6 +346,11 @@ class PictogramGenerator(nn.Module):
     def _build(cls, config: dict) -> Self:
         return cls(GeneratorConfig(**config))
 
-    def save_pretrained(self, folder: Path | str, card: dict) -> None:
-        """Writes the checkpoint folder (see `cotlib.models.checkpoint`)."""
-        save_checkpoint(folder, self, self.config, card)
+    def save_pretrained(self, folder: Path | str, card: dict, base: Path | str | None = None) -> None:
+        """Writes the checkpoint folder, or its change against a base's (see `cotlib.models.checkpoint`); the tokenizer
+        has its own."""
+        tokenizer, self.tokenizer = self.tokenizer, None
+        try:
+            save_checkpoint(folder, self, self.config, card, base)
+        finally:
+            self.tokenizer = tokenizer

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from cotlib.assets import data_dir
 from cotlib.models.generator import GeneratorConfig, PictogramGenerator
 from cotlib.models.tokenizer import PictogramTokenizer
-from cotlib.train.loop import Budget, Trainer, rank, start_workers, train
+from cotlib.train.loop import Budget, Trainer, rank, start_workers, train, workers
 from cotlib.train.muon import Muon
 from cotlib.world.prompts import HONEST, MAX_TEXT, Carelessness, corrupt, encode, sample_metadata
 from cotlib.world.render import render_batch
@@ -211,7 +211,7 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
 
     train(trainer, step, report)
     del model.probe, model.mention_probe
-    metrics = {"steps": trainer.steps, "pictures": trainer.steps * recipe.batch * max(1, _workers()),
+    metrics = {"steps": trainer.steps, "pictures": trainer.steps * recipe.batch * workers(),
                "noise": asdict(recipe.noise)}  # fmt: skip
     if rank() == 0:
         model.save_pretrained(out, {"model": f"generator ({config.order} order)", "stage": stage, "seed": seed,
@@ -227,7 +227,3 @@ def command_line(stage: str) -> str:
     return (
         f"torchrun --nproc_per_node 2 -m cotlib train generator-{stage} --out data/generator-{stage}{start}"
     )
-
-
-def _workers() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1

@@ -104,7 +104,7 @@ def train(
         _average(trainer)
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         now = time.monotonic()
-        trainer.used += _same_everywhere(now - begin)
+        trainer.used += slowest(now - begin)
         if rank() == 0 and (now - last_report > 15 or trainer.share >= 1):
             report(trainer, smooth)
             last_report = now
@@ -130,6 +130,17 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def workers() -> int:
+    """Number of processes, 1 in a single one."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 @torch.no_grad()
 def average_gradients(module: nn.Module) -> None:
     """Averages the gradients over the processes."""
@@ -142,7 +153,7 @@ def average_gradients(module: nn.Module) -> None:
         grad.copy_(mean.view_as(grad))
 
 
-def _same_everywhere(seconds: float) -> float:
+def slowest(seconds: float) -> float:
     """The slowest process's seconds, so that all processes end after the same step."""
     if not dist.is_initialized():
         return seconds

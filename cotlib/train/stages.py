@@ -1,4 +1,4 @@
-"""The recipes around verifiers and corrections by their names on the command line.
+"""The recipes around verifiers, corrections and preferences by their names on the command line.
 
 verifier-zs          the zero-shot verifier, from clean drawings
 verifier-paths       data: the generator's own paths with verdicts (a folder for --data, not a checkpoint)
@@ -8,11 +8,14 @@ verifier-parm        tuned on all three questions of PARM
 verifier-parm-plus   goes on from verifier-parm and learns to say what is wrong
 verifier-thresholds  chooses the thresholds of a PARM verifier and writes them into its folder
 corrector            the generator tuned to correct a failed picture
+dpo-pictures         data: pictures of training prompts with verdicts (a folder for --data, not a checkpoint)
+dpo, dpo-iter, dpo-guided-orm, dpo-guided-parm
+                     the generator tuned on judged preferences
 """
 
 from functools import partial
 
-from cotlib.train import corrector, verifier, verifier_paths, verifier_thresholds, verifier_tuned
+from cotlib.train import corrector, dpo, verifier, verifier_paths, verifier_thresholds, verifier_tuned
 
 # Name -> run(out, seed=, minutes=, resume=, ...); TAKES says which of `start` (--init) and `data` it needs as well.
 STAGES = {
@@ -21,6 +24,8 @@ STAGES = {
     **{f"verifier-{name}": partial(verifier_tuned.run, stage=name) for name in verifier_tuned.STAGES},
     "verifier-thresholds": verifier_thresholds.run,
     "corrector": corrector.run,
+    "dpo-pictures": dpo.run_pictures,
+    **{name: partial(dpo.run, stage=name) for name in dpo.STAGES},
 }
 TAKES = {
     "verifier-zs": ("data",),
@@ -28,4 +33,6 @@ TAKES = {
     **{f"verifier-{name}": ("start", "data") for name in verifier_tuned.STAGES},
     "verifier-thresholds": (),
     "corrector": ("start", "data"),
+    "dpo-pictures": ("start",),
+    **{name: ("start", "data") for name in dpo.STAGES},
 }

@@ -28,7 +28,7 @@ from cotlib.interfaces import ImageTokenModel
 from cotlib.judging.rules import judge_detections
 from cotlib.loading import generator_folder, load
 from cotlib.models.checkpoint import read_card
-from cotlib.train.loop import rank, start_workers
+from cotlib.train.loop import rank, start_workers, wait, workers
 from cotlib.train.verifier_rollouts import roll_out
 from cotlib.verifying.repair import things_of
 from cotlib.world.prompts import benchmark, first_held_out, parse_prompt, prompt_pool
@@ -165,15 +165,15 @@ def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = F
               "plan": asdict(plan)}  # fmt: skip
     files = files_of(plan)
     if rank() == 0:
-        _claim(out, header, resume)
-    _wait()
-    begin, workers = time.monotonic(), _workers()
+        claim(out, HEADER, header, resume, "paths")
+    wait()
+    begin = time.monotonic()
     for number, (name, jobs) in enumerate(files.items()):
         late = minutes is not None and time.monotonic() - begin > 60 * minutes
-        if number % workers == rank() and not late and not (out / name).is_file():
+        if number % workers() == rank() and not late and not (out / name).is_file():
             write_arrays(out / name, draw_jobs(model, judge, jobs, plan))
             print(f"{(time.monotonic() - begin) / 60:5.1f} min  {name} of {len(files)} files", flush=True)
-    _wait()
+    wait()
     there = [name for name in files if (out / name).is_file()]
     counts = {"files": len(there), "of": len(files)}
     for split in ("train", "dev"):
@@ -185,18 +185,20 @@ def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = F
     return counts
 
 
-def _claim(out: Path, header: dict, resume: bool) -> None:
-    """Writes the header, or checks that the one there is the same and to be gone on with."""
+def claim(out: Path, name: str, header: dict, resume: bool, what: str) -> None:
+    """Writes the header as `out`/`name`, or checks that the one there is the same and to be gone on with."""
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / HEADER).is_file():
-        (out / HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
-        return
-    if read_header(out) != header:
+    file = out / name
+    if not file.is_file():
+        file.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+    elif json.loads(file.read_text(encoding="utf-8")) != header:
         raise UserError(
-            f"{out} holds paths of another generator, judge, seed or plan; give another folder with --out"
+            f"{out} holds {what} of another generator, judge, seed or plan; give another folder with --out"
         )
-    if not resume:
-        raise UserError(f"{out} holds paths already; add --resume to go on with them, or give another folder")
+    elif not resume:
+        raise UserError(
+            f"{out} holds {what} already; add --resume to go on with them, or give another folder"
+        )
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -205,15 +207,6 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with passing.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
     passing.replace(path)
-
-
-def _wait() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
-
-
-def _workers() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
 # ----- reading -----------------------------------------------------------------------------------------------------

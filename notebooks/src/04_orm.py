@@ -1073,14 +1073,14 @@ reveal("04-circle", round(100 * gain_twice["fine-tuned ORM"][1][0] / gain_twice[
 
 # %%
 from cotlib.errors import UserError
-from cotlib.table import stored
+from cotlib.tables.search import stored
 
 try:
     long_run = stored("search")
-    print("stored result, made by: python -m cotlib table")
+    print("stored result, made by: python -m cotlib table search")
 except UserError:
     long_run = {"strategies": {}, "differences": {}}
-    print("no stored result here; make it with: python -m cotlib table --json data/results/search.json")
+    print("no stored result here; make it with: python -m cotlib table search")
 chosen_here = ("single", "logprob", "orm-zs", "orm", "oracle")
 for name in (name for name in chosen_here if name in long_run["strategies"]):
     row = long_run["strategies"][name]

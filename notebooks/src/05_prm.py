@@ -830,10 +830,10 @@ for name in ("ORM", "PRM"):
 # For the generator PRM is by far the cheapest search. In seconds most of the advantage is gone: what the network saves, decoding and asking eat up, and this although our verifier is smaller than our
 # generator. With a verifier of seven billion weights behind a generator of 1.5 billion, as in the paper, PRM is the dearest of all.
 #
-# A run of the same comparison with more prompts and more branches is stored with the course. It is made by `python -m cotlib table`.
+# A run of the same comparison with more prompts and more branches is stored with the course. It is made by `python -m cotlib table search`.
 
 # %%
-from cotlib.table import stored
+from cotlib.tables.search import stored
 
 long_run = stored("search")
 kind = long_run["strategies"]["prm"]

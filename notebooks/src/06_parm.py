@@ -785,17 +785,17 @@ for i, cost in enumerate(("token passes", "seconds")):
 #
 # ### All strategies
 #
-# Some strategies are missing here, PRM above all. The next cell reads a **stored result**: all strategies on the same test prompts, in a run of its own, made by `python -m cotlib table`.
+# Some strategies are missing here, PRM above all. The next cell reads a **stored result**: all strategies on the same test prompts, in a run of its own, made by `python -m cotlib table search`.
 
 # %%
 from cotlib.errors import UserError
-from cotlib.table import stored
+from cotlib.tables.search import stored
 
 try:
     long = stored("search")
 except UserError:
     long = None
-    print("not stored here; `python -m cotlib table` makes it")
+    print("not stored here; `python -m cotlib table search` makes it")
 if long:
     about = long["strategies"]["parm"]
     print(f"stored: {about['prompts']} test prompts, N = {about['n']}, seeds {about['seeds']}")

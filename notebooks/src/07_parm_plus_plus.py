@@ -958,10 +958,10 @@ reveal(
 #
 # ## 12 The stored table
 #
-# Your own run leaves wide intervals. The **stored result** of `python -m cotlib table` has every form of correction side by side, on prompts and seeds that its first line names; you need not repeat it.
+# Your own run leaves wide intervals. The **stored result** of `python -m cotlib table search` has every form of correction side by side, on prompts and seeds that its first line names; you need not repeat it.
 
 # %%
-from cotlib.table import stored
+from cotlib.tables.search import stored
 
 table = stored("search")
 names = [name for name in table["strategies"] if name.startswith(("single", "one", "orm", "parm", "oracle"))]

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from cotlib import load, table
+from cotlib import load
 from cotlib.cli import main
 from cotlib.correcting import LocalEdit
 from cotlib.errors import UserError
 from cotlib.interfaces import CLARITY, FINAL, POTENTIAL
 from cotlib.models.verifier import QUESTIONS, VerifierConfig
 from cotlib.search import Ledger, parm, redraw
+from cotlib.tables import search as table
 from cotlib.train import verifier_thresholds as thresholds
 from cotlib.verifying import LearnedVerifier
 from cotlib.world.prompts import benchmark
@@ -122,9 +123,9 @@ def test_a_table_that_does_not_ship_is_named_with_the_command_that_makes_it():
 
 
 def test_mistakes_on_the_command_line_are_one_sentence(capsys, tmp_path):
-    assert main(["table", "--split", "train", "--json", str(tmp_path / "x.json")]) == 2
+    assert main(["table", "search", "--split", "train", "--json", str(tmp_path / "x.json")]) == 2
     assert 'no split "train"; expected test or dev' in capsys.readouterr().err
-    assert main(["table", "-n", "0", "--json", str(tmp_path / "x.json")]) == 2
+    assert main(["table", "search", "-n", "0", "--json", str(tmp_path / "x.json")]) == 2
 
 
 # ----- thresholds --------------------------------------------------------------------------------------------------

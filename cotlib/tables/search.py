@@ -1,4 +1,4 @@
-"""The table of all strategies on the same prompts: `python -m cotlib table`.
+"""The table of all search strategies on the same prompts: `python -m cotlib table search`.
 
 Everything that can be shared is drawn once: the strategies that choose among finished paths choose among the same
 ones, and the forms of PARM++ go on from the same choice of PARM. Each pays for what it would have needed alone, so
@@ -110,16 +110,9 @@ def measure_prompt(who: Cast, metadata: dict, plan: TablePlan) -> dict:
     }
     for seed in plan.seeds:
         for name, outcome in strategies(who, metadata, plan.n, seed):
-            images = decode_all(who.model, outcome)[0] if name == "single" else outcome.images
-            metadatas = [metadata] * len(images)
-            entry = line["strategies"].setdefault(name, {"scores": [], "second": [], "ledger": Ledger()})
-            right = [int(v.correct) for v in who.judge(metadatas, images)]
-            entry["scores"] += right
-            if name != "single":
-                entry["second"] += [int(v.correct) for v in who.second(metadatas, images)]
-            else:
+            right = score(line["strategies"], name, outcome, who, metadata)
+            if name == "single":
                 truth = right
-            entry["ledger"].add(outcome.ledger)
             if name in CURVES:
                 scores = [path.scores[CURVES[name]][0] for path in outcome.paths[0]]
                 curve = line["by_n"].setdefault(name, {str(k): [] for k in COUNTS if k <= plan.n})
@@ -127,9 +120,32 @@ def measure_prompt(who: Cast, metadata: dict, plan: TablePlan) -> dict:
                     curve[k].append(truth[pick(scores[: int(k)])[0]])
             if outcome.rounds:
                 _note_rounds(line["rounds"].setdefault(name, []), who, metadata, outcome)
-    for entry in line["strategies"].values():
-        entry["ledger"] = entry["ledger"].as_dict()
+    close(line["strategies"])
     return line
+
+
+def score(
+    entries: dict, name: str, outcome: Outcome, who: Cast, metadata: dict, second: int = 0
+) -> list[int]:
+    """Adds 0/1 scores and cost of an outcome to the entry of its strategy, and returns the scores.
+
+    Of "single" all drawn pictures are scored, by the second judge the first `second` of them; of the others the chosen one.
+    """
+    images, few = outcome.images, None
+    if name == "single":
+        images, few = decode_all(who.model, outcome)[0], second
+    entry = entries.setdefault(name, {"scores": [], "second": [], "ledger": Ledger()})
+    right = [int(v.correct) for v in who.judge([metadata] * len(images), images)]
+    entry["scores"] += right
+    entry["second"] += [int(v.correct) for v in who.second([metadata] * len(images[:few]), images[:few])]
+    entry["ledger"].add(outcome.ledger)
+    return right
+
+
+def close(entries: dict) -> None:
+    """Ledgers to their plain form, for JSON."""
+    for entry in entries.values():
+        entry["ledger"] = entry["ledger"].as_dict()
 
 
 def _note_rounds(histories: list, who: Cast, metadata: dict, outcome: Outcome) -> None:
@@ -207,18 +223,7 @@ def summarise(lines: list[dict], plan: TablePlan) -> dict:
     scores = {name: [(line["task"], line["strategies"][name]["scores"]) for line in lines] for name in names}
     table = {}
     for name in names:
-        overall, low, high = bootstrap_interval(scores[name])
-        second = [(line["task"], line["strategies"][name]["second"]) for line in lines]
-        rows = [Row(line["prompt"], line["task"], line["strategies"][name]["scores"], line["strategies"][name]["ledger"])
-                for line in lines]  # fmt: skip
-        table[name] = {
-            "overall": round(overall, 4), "ci95": [round(low, 4), round(high, 4)],
-            "tasks": {t: {"score": round(m, 4), "count": c} for t, (m, c) in task_means(scores[name]).items()},
-            "second_judge": round(bootstrap_interval(second, repeats=1)[0], 4) if second[0][1] else None,
-            "prompts": len(lines), "n": plan.n, "seeds": list(plan.seeds), "ledger": total(rows),
-        }  # fmt: skip
-        if name == "single":
-            table[name]["coverage"] = coverage_curve(rows)
+        table[name] = summary(lines, name, plan)
     curves = {}
     for name in lines[0]["by_n"]:
         curves[name] = {}
@@ -229,6 +234,34 @@ def summarise(lines: list[dict], plan: TablePlan) -> dict:
                    for a, b in DIFFERENCES}  # fmt: skip
     return {"strategies": table, "differences": differences, "by_n": curves, "rounds": rounds_of(lines),
             "versions": versions()}  # fmt: skip
+
+
+def summary(lines: list[dict], name: str, plan: TablePlan) -> dict:
+    """One strategy over all prompts: truth with interval, tasks, the second judge, ledger; of "single" the coverage too."""
+    scores = [(line["task"], line["strategies"][name]["scores"]) for line in lines]
+    second = [(line["task"], line["strategies"][name]["second"]) for line in lines]
+    rows = [Row(line["prompt"], line["task"], line["strategies"][name]["scores"], line["strategies"][name]["ledger"])
+            for line in lines]  # fmt: skip
+    overall, low, high = bootstrap_interval(scores)
+    entry = {
+        "overall": round(overall, 4), "ci95": [round(low, 4), round(high, 4)],
+        "tasks": {t: {"score": round(m, 4), "count": c} for t, (m, c) in task_means(scores).items()},
+        "second_judge": round(bootstrap_interval(second, repeats=1)[0], 4) if second[0][1] else None,
+        "prompts": len(lines), "n": plan.n, "seeds": list(plan.seeds), "ledger": total(rows),
+    }  # fmt: skip
+    return entry | ({"coverage": coverage_curve(rows)} if name == "single" else {})
+
+
+def cost(name: str, entry: dict) -> tuple[float, float, float]:
+    """(token passes, pictures shown to a verifier, seconds of one core) a prompt and seed.
+
+    "single" draws all n pictures only to be measured better; its cost is that of one.
+    """
+    ledger, runs = entry["ledger"], entry["prompts"] * len(entry["seeds"])
+    if name == "single":
+        runs *= entry["n"]
+    calls = shown_to_verifier(ledger["verifier_calls"])
+    return ledger["generator_token_passes"] / runs, calls / runs, ledger["seconds"] / runs
 
 
 def _as_many(rows: list, like: list) -> list:
@@ -254,11 +287,10 @@ def text(result: dict) -> str:
     """The table in plain text: truth with its interval, token passes, verifier calls and seconds a prompt; differences."""
     lines = [f"{'strategy':26s} truth  95 % interval   token passes  verifier calls  seconds   (a prompt)"]
     for name, entry in result["strategies"].items():
-        ledger, runs = entry["ledger"], entry["prompts"] * len(entry["seeds"])
-        calls = shown_to_verifier(ledger["verifier_calls"])
-        low, high = entry["ci95"]
-        lines.append(f"{name:26s} {entry['overall']:.3f}  {low:.3f} to {high:.3f}  {ledger['generator_token_passes'] / runs:12,.0f}"
-                     f"  {calls / runs:14.1f}  {ledger['seconds'] / runs:7.3f}")  # fmt: skip
+        (passes, calls, seconds), (low, high) = cost(name, entry), entry["ci95"]
+        lines.append(
+            f"{name:26s} {entry['overall']:.3f}  {low:.3f} to {high:.3f}  {passes:12,.0f}  {calls:14.1f}  {seconds:7.3f}"
+        )
     for name, (d, low, high) in result["differences"].items():
         lines.append(f"{name:50s} {d:+.3f}  ({low:+.3f} to {high:+.3f})")
     return "\n".join(lines)
@@ -267,6 +299,7 @@ def text(result: dict) -> str:
 def stored(name: str = "search") -> dict:
     """A table that ships in `data/results`; UserError when it does not."""
     file = data_dir() / "results" / f"{name}.json"
+    command = " search" if name == "search" else ""
     if not file.is_file():
-        raise UserError(f"{file} is not there; make it with `python -m cotlib table --json {file}`")
+        raise UserError(f"{file} is not there; make it with `python -m cotlib table{command} --json {file}`")
     return json.loads(file.read_text(encoding="utf-8"))

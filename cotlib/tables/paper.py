@@ -1,0 +1,275 @@
+"""The paper's tables in miniature: `python -m cotlib table`.
+
+Every system of Table 3 of arXiv 2501.13926v2 (a generator, tuned or not, under a verifier), those of its PARM++ table, and
+PARM++ on the tuned generators, on the same held-out prompts and seeds. Rows stand beside the published ones, by name; the
+worlds differ, so it is the order that can be compared.
+
+One generator's systems are measured together, prompt by prompt. What is finished stays in a folder beside the result, under the
+hashes of all weights concerned: a stopped run goes on, and a generator that was trained anew is measured anew, alone.
+"""
+
+import copy
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from cotlib.assets import data_dir
+from cotlib.devices import on_all_cores
+from cotlib.errors import UserError
+from cotlib.evaluation import versions
+from cotlib.interfaces import FINAL, Outcome
+from cotlib.judging.stats import paired_difference
+from cotlib.lab.paper import NUMBERS, published, system_name
+from cotlib.loading import TUNED, VERIFIERS, generator_folder, load
+from cotlib.models.checkpoint import read_card
+from cotlib.resumable import Watch, measure_all
+from cotlib.search import correct_chosen, orm, parm, prm, redraw, single
+from cotlib.search.paths import draw
+from cotlib.tables.search import Cast, TablePlan, close, cost, score, summary
+
+CORRECTOR = "self-correction"  # the generator that was tuned to correct, drawing from the prompt alone
+GENERATORS = ("base", *TUNED, CORRECTOR)
+CHOSEN_BY = ("single", "orm-zs", "orm", "parm")
+SEARCHES = {
+    "base": ("single", "orm-zs", "orm", "prm-zs", "prm", "parm", "parm++ silent", "parm++"),
+    **dict.fromkeys(TUNED, (*CHOSEN_BY, "parm++")),
+    CORRECTOR: ("single", "orm", "parm", "parm++ silent", "parm++ anew", "parm++"),
+}
+SECOND_LOOKS = 4  # pictures of "single" that the independent judge sees too, a prompt and seed
+TUNING = {"base": "", "dpo": "DPO", "dpo-iter": "iterative DPO", "dpo-guided-orm": "iterative DPO guided by ORM",
+          "dpo-guided-parm": "iterative DPO guided by PARM", CORRECTOR: "self-correction tuned"}  # fmt: skip
+PICKING = {"single": "", "orm-zs": "zero-shot ORM", "orm": "fine-tuned ORM", "prm-zs": "zero-shot PRM", "prm": "fine-tuned PRM",
+           "parm": "PARM", "parm++ silent": "PARM++ without reflection", "parm++": "PARM++ with reflection (local edit)",
+           "parm++ anew": "PARM++ with reflection (drawn anew)"}  # fmt: skip
+PUBLISHED = {  # (generator, search) of the rows that the paper has under another name
+    ("base", "parm++ silent"): None, ("base", "parm++"): None, (CORRECTOR, "parm++"): None,
+    (CORRECTOR, "parm++ anew"): "PARM++ with reflection", (CORRECTOR, "parm++ silent"): "PARM++",
+    (CORRECTOR, "single"): "the generator alone", (CORRECTOR, "orm"): "fine-tuned ORM", (CORRECTOR, "parm"): "PARM",
+}  # fmt: skip
+
+System = tuple[str, str]  # (generator, search)
+SYSTEMS: tuple[System, ...] = tuple((g, s) for g in GENERATORS for s in SEARCHES[g])
+
+
+def name_of(system: System) -> str:
+    """For example "iterative DPO + PARM"."""
+    return (
+        " + ".join(part for part in (TUNING[system[0]], PICKING[system[1]]) if part) or "the generator alone"
+    )
+
+
+def published_row(system: System) -> dict | None:
+    """The published row of a system (`lab.paper.published`), None where the paper has none.
+
+    Of the two rows that the paper prints for one system, the one that its text agrees with.
+    """
+    group = "parm++" if system[0] == CORRECTOR else "show-o"
+    wanted = PUBLISHED.get(system, name_of(system).replace("guided by ORM", "guided by fine-tuned ORM"))
+    rows = [row for row in published(group) if "disagrees with Table 2" not in row["note"]]
+    return next((row for row in rows if system_name(row) == wanted), None)
+
+
+DIFFERENCES: tuple[tuple[System, System], ...] = (
+    *(((g, "single"), ("base", "single")) for g in (*TUNED, CORRECTOR)),
+    (("dpo-iter", "single"), ("dpo", "single")),
+    *(((g, "single"), ("dpo-iter", "single")) for g in ("dpo-guided-orm", "dpo-guided-parm")),
+    (("dpo-guided-parm", "single"), ("dpo-guided-orm", "single")),
+    *(((g, "parm"), (g, "orm")) for g in GENERATORS),
+    *(((g, s), ("base", s)) for g in TUNED for s in ("orm-zs", "orm", "parm")),
+    *(((g, "parm++"), (g, "parm")) for g in GENERATORS),
+    *(((g, "parm++"), (g, "parm++ silent")) for g in ("base", CORRECTOR)),
+    *(((g, s), ("base", "single")) for g in GENERATORS for s in SEARCHES[g] if s != "single"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PaperPlan(TablePlan):
+    """What is measured: candidates a prompt, seeds, and the generators (with all their systems)."""
+
+    seeds: tuple[int, ...] = (0,)
+    generators: tuple[str, ...] = GENERATORS
+
+    def __post_init__(self):
+        for name in self.generators:
+            if name not in GENERATORS:
+                raise UserError(
+                    f'there is no generator "{name}" in the table; expected {", ".join(GENERATORS)}'
+                )
+
+
+def cast(generator: str, device: str = "cpu") -> Cast:
+    """Everybody who takes part in the systems of one generator, as shipped."""
+    verifiers = {name: load("verifier", weights=name, device=device) for name in VERIFIERS}
+    corrections = {kind: load("correction", weights=kind, device=device) for kind in ("local-edit", "anew")}
+    model = (
+        corrections["anew"].corrector
+        if generator == CORRECTOR
+        else load("generator", weights=generator, device=device)
+    )
+    return Cast(
+        model, load("judge"), load("judge", kind="template"), verifiers, corrections | {"redraw": redraw}
+    )
+
+
+def outcomes(
+    who: Cast, metadata: dict, searches: tuple[str, ...], n: int, seed: int
+) -> Iterator[tuple[str, Outcome]]:
+    """(search, outcome) for one prompt; those that choose among finished paths share the drawing, each pays for it."""
+    model, prompts, verifiers = who.model, [metadata["prompt"]], who.verifiers
+    drawn = draw(model, prompts, n, seed)
+    for name, verifier in (("orm-zs", "zero-shot"), ("orm", "orm")):
+        if name in searches:
+            yield name, orm(model, prompts, n, seed, verifier=verifiers[verifier], drawn=drawn)
+    yield "single", single(model, prompts, n, seed, drawn=drawn)
+    if "prm-zs" in searches:
+        yield "prm-zs", prm(model, prompts, n, seed, verifier=verifiers["zero-shot"], question=FINAL)
+    if "prm" in searches:
+        yield "prm", prm(model, prompts, n, seed, verifier=verifiers["prm"])
+    yield "parm", parm(model, prompts, n, seed, verifier=verifiers["parm"])
+    before = parm(model, prompts, n, seed, verifier=verifiers["parm++"])
+    if "parm++ silent" in searches:
+        yield "parm++ silent", before
+    for name, correction in (("parm++", "local-edit"), ("parm++ anew", "anew")):
+        if name in searches:
+            start = replace(before, ledger=copy.deepcopy(before.ledger))
+            yield name, correct_chosen(model, prompts, start, seed, verifier=verifiers["parm++"],
+                                       correct=who.corrections[correction], also_faulty=verifiers["parm++"].faulty)  # fmt: skip
+
+
+def measure_prompt(who: Cast, metadata: dict, searches: tuple[str, ...], plan: TablePlan) -> dict:
+    """One prompt's line: for each search the 0/1 scores by seed, those of the second judge, and the ledger."""
+    entries: dict = {}
+    for seed in plan.seeds:
+        for name, outcome in outcomes(who, metadata, searches, plan.n, seed):
+            score(entries, name, outcome, who, metadata, SECOND_LOOKS)
+    close(entries)
+    return {"prompt": metadata["prompt"], "task": metadata["tag"], "strategies": entries}
+
+
+# ----- all generators ----------------------------------------------------------------------------------------------
+
+
+def run(prompts: list[dict], plan: PaperPlan, out: Path, watch: Watch | None = None, casts=cast) -> dict:
+    """Measures all systems, writes the table to `out` (JSON; beside it CSV and Markdown) and returns it.
+
+    watch: wraps the iterator of lines (lines, done, of) to show progress, once a generator. casts: who takes part in the systems
+    of a generator.
+    """
+    parts = {}
+    for generator in plan.generators:
+        part = out.with_suffix("") / f"{generator}.json"
+        header = json.dumps([asdict(plan) | {"generators": None}, [m["prompt"] for m in prompts],
+                             SEARCHES[generator], weights_of(generator)])  # fmt: skip
+        done = _finished(part, header)
+        parts[generator] = done or _measure(part, generator, prompts, plan, header, watch, casts)["lines"]
+    result = summarise(parts, plan)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_csv(result, out.with_suffix(".csv"))
+    out.with_suffix(".md").write_text(markdown(result) + "\n", encoding="utf-8")
+    return result
+
+
+def _measure(part: Path, generator: str, prompts, plan: PaperPlan, header: str, watch, casts) -> dict:
+    def work(rest: list[dict]) -> Iterator[dict]:
+        who = casts(generator)
+        return on_all_cores(lambda m: measure_prompt(who, m, SEARCHES[generator], plan), rest)
+
+    return measure_all(prompts, work, lambda lines: {"header": header, "lines": lines}, header, part, watch)
+
+
+def _finished(part: Path, header: str) -> list[dict] | None:
+    """Lines of a part that was measured to its end in the same way."""
+    if not part.is_file():
+        return None
+    stored = json.loads(part.read_text(encoding="utf-8"))
+    return stored["lines"] if stored["header"] == header else None
+
+
+def weights_of(generator: str) -> list[str]:
+    """Hashes of everything that the systems of a generator depend on."""
+    own = data_dir() / "corrector" if generator == CORRECTOR else generator_folder("masked", generator)
+    folders = [own, *(data_dir() / name for name in (*VERIFIERS.values(), "corrector", "detector"))]
+    return [read_card(folder)["sha256"] for folder in folders]
+
+
+def summarise(parts: dict[str, list[dict]], plan: PaperPlan) -> dict:
+    """The table: per system truth with interval, tasks, second judge, cost and the published figures; differences."""
+    systems = [system for system in SYSTEMS if system[0] in parts]
+    rows = []
+    for generator, search in systems:
+        entry = summary(parts[generator], search, plan)
+        passes, calls, seconds = cost(search, entry)
+        paper = published_row((generator, search))
+        rows.append({"generator": generator, "search": search, "name": name_of((generator, search)), **entry,
+                     "cost": {"token_passes": round(passes), "verifier_calls": round(calls, 1), "seconds": round(seconds, 3)},
+                     "published": paper and {name: paper[name] for name in NUMBERS}})  # fmt: skip
+    differences = {f"{name_of(a)} - {name_of(b)}": [round(v, 4) for v in difference(parts, a, b)]
+                   for a, b in DIFFERENCES if a in systems and b in systems}  # fmt: skip
+    return {"rows": rows, "differences": differences, "versions": versions()}
+
+
+def difference(parts: dict[str, list[dict]], a: System, b: System) -> tuple[float, float, float]:
+    """(mean, low, high) of the difference in truth between two systems, paired by prompt."""
+    means = [[(line["task"], [_mean(line["strategies"][search]["scores"])]) for line in parts[generator]]
+             for generator, search in (a, b)]  # fmt: skip
+    return paired_difference(*means)
+
+
+def _mean(scores: list[int]) -> float:
+    return sum(scores) / len(scores)
+
+
+# ----- files -------------------------------------------------------------------------------------------------------
+
+HEADS = ("system", "single object", "two objects", "counting", "colors", "position", "attribution", "overall", "95 %",
+         "token passes", "verifier calls", "seconds", "paper")  # fmt: skip
+
+
+def cells(row: dict) -> list[str]:
+    """One row of the table as texts, in the order of `HEADS`."""
+    low, high = row["ci95"]
+    tasks = [f"{row['tasks'][task]['score']:.2f}" if task in row["tasks"] else "" for task in NUMBERS[:-1]]
+    paper = f"{row['published']['overall']:.2f}" if row["published"] else ""
+    spent = row["cost"]
+    return [row["name"], *tasks, f"{row['overall']:.3f}", f"{low:.3f} to {high:.3f}", f"{spent['token_passes']:,}",
+            f"{spent['verifier_calls']:.0f}", f"{spent['seconds']:.2f}", paper]  # fmt: skip
+
+
+def markdown(result: dict) -> str:
+    """The table in Markdown with one line on how it was measured."""
+    lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in result["rows"]]
+    row = result["rows"][0]
+    seeds = len(row["seeds"])
+    lines.append(f"\n{row['prompts']} held-out prompts, {seeds} seed{'s' * (seeds > 1)}, N = {row['n']}; interval: bootstrap over prompts; "
+                 "costs a prompt, seconds of one core; paper: the published overall score of Show-o's system of that name.")  # fmt: skip
+    return "\n".join(lines)
+
+
+def write_csv(result: dict, file: Path) -> None:
+    """All rows with numbers of full length, and the published scores beside them."""
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["generator", "search", "system", *NUMBERS, "low", "high", "second_judge", "prompts", "seeds", "n",
+                         "token_passes", "verifier_calls", "seconds", *(f"paper_{name}" for name in NUMBERS)])  # fmt: skip
+        for row in result["rows"]:
+            paper = row["published"] or {}
+            tasks = [row["tasks"][task]["score"] if task in row["tasks"] else "" for task in NUMBERS[:-1]]
+            writer.writerow([row["generator"], row["search"], row["name"], *tasks, row["overall"], *row["ci95"], row["second_judge"],
+                             row["prompts"], len(row["seeds"]), row["n"], *row["cost"].values(),
+                             *(paper.get(name, "") for name in NUMBERS)])  # fmt: skip
+
+
+def text(result: dict) -> str:
+    """The table in plain text, then the differences."""
+    lines = [f"{'system':62s} truth  95 % interval   token passes  verifier calls  seconds  paper"]
+    for row in result["rows"]:
+        name, *_, overall, interval, passes, calls, seconds, paper = cells(row)
+        lines.append(
+            f"{name:62s} {overall}  {interval}  {passes:>12s}  {calls:>14s}  {seconds:>7s}  {paper:>5s}"
+        )
+    for name, (d, low, high) in result["differences"].items():
+        lines.append(f"{name:110s} {d:+.3f}  ({low:+.3f} to {high:+.3f})")
+    return "\n".join(lines)
