@@ -57,6 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     table.add_argument("--limit", type=int, help="use every K-th prompt so that about this many remain")
     table.add_argument("--seeds", help="comma-separated; default: 0 for paper, 0,1,2 for search")
     table.add_argument("--generators", help="paper: only these, comma-separated, for example base,dpo")
+    table.add_argument(
+        "--only", help="search: only these strategies, comma-separated, for example single,orm,parm"
+    )
     table.add_argument("-n", type=int, default=20, help="candidates a prompt")
     table.set_defaults(run=run_table)
 
@@ -213,12 +216,13 @@ def run_table(options: argparse.Namespace) -> None:
     def watch(lines, done, of):
         return tqdm(lines, initial=done, total=of, unit="prompt", file=sys.stderr)
 
-    seeds = {} if options.seeds is None else {"seeds": parse_seeds(options.seeds)}
+    given: dict = {} if options.seeds is None else {"seeds": parse_seeds(options.seeds)}
     if options.which == "search":
-        print(search.text(search.run(prompts, search.TablePlan(options.n, **seeds), out, watch=watch)))
+        given |= {} if options.only is None else {"only": tuple(options.only.split(","))}
+        print(search.text(search.run(prompts, search.TablePlan(options.n, **given), out, watch=watch)))
         return
-    chosen = {} if options.generators is None else {"generators": tuple(options.generators.split(","))}
-    print(paper.text(paper.run(prompts, paper.PaperPlan(options.n, **seeds, **chosen), out, watch)))
+    given |= {} if options.generators is None else {"generators": tuple(options.generators.split(","))}
+    print(paper.text(paper.run(prompts, paper.PaperPlan(options.n, **given), out, watch)))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

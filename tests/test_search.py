@@ -21,6 +21,7 @@ from cotlib.search import (
     Ledger,
     correct_chosen,
     decode_all,
+    halving,
     logprob,
     oracle,
     orm,
@@ -31,6 +32,7 @@ from cotlib.search import (
     single,
     tree,
 )
+from cotlib.search.halving import halvings, upper_half
 from cotlib.search.logprob import LOG_P
 from cotlib.search.oracle import JUDGE
 from cotlib.search.parm_plus_plus import FAULTY
@@ -162,12 +164,13 @@ def test_the_registry_names_the_command_lines_strategies_and_what_they_need():
         "prm-zs",
         "prm",
         "parm",
+        "halving",
         "parm++",
         "oracle",
     ]
     asking = {name: entry.verifier for name, entry in STRATEGIES.items() if entry.verifier}
     assert asking == {"orm-zs": "zero-shot", "orm": "orm", "prm-zs": "zero-shot", "prm": "prm", "parm": "parm",
-                      "parm++": "parm++"}  # fmt: skip
+                      "halving": "parm", "parm++": "parm++"}  # fmt: skip
     assert [name for name, entry in STRATEGIES.items() if entry.judge] == ["oracle"]
 
 
@@ -206,7 +209,7 @@ def test_a_number_of_candidates_that_is_none_is_refused(name, n):
 
 @pytest.mark.parametrize("name, lacking", [
     ("orm", FINAL), ("orm-zs", FINAL), ("prm", STEP), ("prm-zs", FINAL), ("parm", CLARITY), ("parm", POTENTIAL),
-    ("parm", FINAL), ("parm++", REFLECT), ("parm++", CLARITY),
+    ("parm", FINAL), ("halving", POTENTIAL), ("halving", FINAL), ("parm++", REFLECT), ("parm++", CLARITY),
 ])  # fmt: skip
 def test_a_verifier_that_lacks_a_question_is_refused_before_anything_is_drawn(name, lacking):
     model, verifier = StubModel(), StubVerifier(tuple(q for q in ALL if q != lacking))
@@ -223,7 +226,7 @@ def test_an_answer_that_is_no_probability_is_refused(answer):
         orm(StubModel(), ["x"], 3, verifier=StubVerifier(FINAL=constant(answer)))
 
 
-@pytest.mark.parametrize("strategy", ["prm", "parm", "parm++", "prm-zs"])
+@pytest.mark.parametrize("strategy", ["prm", "parm", "halving", "parm++", "prm-zs"])
 def test_strategies_that_look_at_unfinished_pictures_refuse_raster_order(strategy):
     model = StubModel("raster")
     with pytest.raises(UserError, match="raster order does not have; use masked order"):
@@ -525,6 +528,39 @@ class Correction:
             (round, list(prompts), [r.words for r in reflections], [r.faults for r in reflections])
         )
         return (codes + 1) % V
+
+
+# ----- halving -----------------------------------------------------------------------------------------------------
+
+
+def test_halving_keeps_the_upper_half_as_written_out_by_hand():
+    n, model, verifier = 6, StubModel(), StubVerifier()
+    outcome = halving(model, PROMPTS, n, 3, verifier=verifier)
+    assert halvings(STEPS) == [1, 2]
+    for i, prompt in enumerate(PROMPTS):
+        whole = list(masked_rounds(StubModel(), [prompt] * n, list(range(n)), 3))
+        left = list(range(n))
+        for step in halvings(STEPS):
+            odds = verifier.ask(POTENTIAL, [prompt] * n, model.decode(whole[step].codes)).tolist()
+            stays = sorted(left, key=lambda k, odds=odds: -odds[k])[: (len(left) + 1) // 2]
+            assert {k for k in left if outcome.paths[i][k].stopped == step} == set(left) - set(stays)
+            left = sorted(stays)
+        final = verifier.ask(FINAL, [prompt] * n, model.decode(whole[-1].codes)).tolist()
+        assert len(left) == 2 and outcome.chosen[i] == max(left, key=lambda k, final=final: final[k])
+        assert torch.equal(outcome.paths[i][outcome.chosen[i]].codes, whole[-1].codes[outcome.chosen[i]])
+    alive = [1, n, 3, 2]  # rows a prompt by step: the first is shared, 6 -> 3 -> 2
+    assert outcome.ledger.generator_token_passes == 2 * N * 3 * sum(alive) == 2 * model.passes
+    assert outcome.ledger.verifier_calls == {POTENTIAL: 3 * (n + 3), FINAL: 3 * 2}
+
+
+def test_halving_halves_at_half_and_three_quarters_and_never_at_the_end():
+    assert [halvings(steps) for steps in (1, 2, 3, 4, 8, 18)] == [[], [0], [0, 1], [1, 2], [3, 5], [8, 12]]
+    assert upper_half([0.1, 0.5, 0.5, 0.2, 0.5]) == [1, 2, 4] and upper_half([0.5, 0.5]) == [0]
+    verifier = StubVerifier()
+    assert halving(StubModel(), PROMPTS, 1, verifier=verifier).chosen == [0, 0, 0]
+    assert [question for question, _ in verifier.log] == [
+        FINAL
+    ]  # one path a prompt is not asked whether it may stay
 
 
 def test_reflection_stops_at_the_first_accepted_picture():

@@ -11,7 +11,6 @@ from cotlib.lab.figures import MAX_BYTES, compact_png
 from cotlib.lab.search_figures import (
     asked_strip,
     cost_chart,
-    cost_of,
     first_clear,
     looks_of,
     path_tree_figure,
@@ -29,9 +28,10 @@ from cotlib.lab.search_widgets import (
     tree_explorer,
     tree_words,
 )
-from cotlib.search import Ledger, orm, parm, tree
+from cotlib.search import Ledger, halving, orm, parm, tree
 from cotlib.search.paths import run_paths
-from cotlib.search.replay import NEVER, best_of_n_bill, parm_bill, three_tasks
+from cotlib.search.replay import NEVER, best_of_n_bill, halved, halving_bill, parm_bill, three_tasks
+from cotlib.tables.search import cost_of
 
 
 def texts(fig) -> str:
@@ -72,6 +72,23 @@ def test_a_replay_is_the_search_choice_stops_and_costs(clear, promising, ask_fro
                 calls[FINAL],
             )
             assert 2 * N * bill.rows == ledger.generator_token_passes and bill.decodes == ledger.decodes
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 6])
+def test_a_replay_of_halving_is_the_search_and_its_bill_the_ledger(n):
+    for seed in range(3):
+        for prompt in PROMPTS:
+            outcome = halving(StubModel(), [prompt], n, seed, verifier=StubVerifier())
+            _, potential, final = written_down(prompt, n, seed)
+            chosen, stopped = halved(potential, final)
+            assert chosen == outcome.chosen[0]
+            assert stopped.tolist() == [NEVER if p.stopped is None else p.stopped for p in outcome.paths[0]]
+            bill, ledger = halving_bill(n, STEPS), outcome.ledger
+            assert 2 * N * bill.rows == ledger.generator_token_passes and bill.decodes == ledger.decodes
+            assert (bill.potential, bill.final) == (
+                ledger.verifier_calls[POTENTIAL],
+                ledger.verifier_calls[FINAL],
+            )
 
 
 def test_the_bill_of_best_of_n_is_its_ledger():

@@ -45,8 +45,9 @@ def result(who, tmp_path_factory):
 
 def test_every_strategy_has_a_row_with_interval_tasks_and_cost(result):
     assert set(result["strategies"]) == {
-        "single", "logprob", "orm-zs", "orm", "oracle", "prm-zs", "prm", "parm", "parm by parm++", "one", *table.REFLECTING, *table.CORRECTED,
-    }  # fmt: skip
+        "single", "logprob", "orm-zs", "orm", "oracle", "prm-zs", "prm", "parm", "halving", "parm by parm++", "one", *table.REFLECTING,
+        *table.CORRECTED,
+    } == set(table.NAMES)  # fmt: skip
     for name, entry in result["strategies"].items():
         low, high = entry["ci95"]
         assert low <= entry["overall"] <= high and entry["ledger"]["seconds"] > 0, name
@@ -103,6 +104,21 @@ def test_a_stopped_table_goes_on_where_it_was(who, result, tmp_path):
     assert seen == [(2, len(PROMPTS))] and not partial.exists()
     for name, entry in result["strategies"].items():
         assert again["strategies"][name]["overall"] == entry["overall"]
+
+
+def test_some_strategies_alone_are_measured_as_among_all(who, result, tmp_path):
+    plan = table.TablePlan(2, (0,), ("orm", "halving", "one + redraw"))
+    some = table.run(PROMPTS, plan, tmp_path / "some.json", who)
+    assert list(some["strategies"]) == ["orm", "halving", "one + redraw"] and not some["by_n"]
+    assert list(some["differences"]) == ["halving - orm"]
+    for name, entry in some["strategies"].items():
+        assert entry["overall"] == result["strategies"][name]["overall"]
+        assert (
+            entry["ledger"]["generator_token_passes"]
+            == result["strategies"][name]["ledger"]["generator_token_passes"]
+        )
+    with pytest.raises(UserError, match='no "beam" in the table; expected single, logprob'):
+        table.TablePlan(only=("beam",))
 
 
 def test_the_tasks_are_mixed_evenly():

@@ -16,7 +16,7 @@ import numpy as np
 
 from cotlib.lab import style
 from cotlib.lab.figures import as_uint8, draw_mark, draw_tile
-from cotlib.search.oracle import shown_to_verifier
+from cotlib.tables.search import cost_of
 
 GREY = "#8A9099"
 LOOKS = {  # name: (label, colour, marker, filled)
@@ -38,25 +38,6 @@ UNITS = {
     "passes": "token passes for a picture, thousands",
     "calls": "pictures shown to the verifier",
 }
-
-
-# ----- costs -------------------------------------------------------------------------------------------------------
-
-
-def cost_of(entry: Mapping, name: str = "") -> dict[str, float]:
-    """{"seconds", "passes", "calls"} for one picture handed over, from a strategy's entry in a table.
-
-    entry: {"ledger": as `Ledger.as_dict`, "prompts": int, "seeds": int or list, "n": int}. Seconds are those of one
-    core, without the judge's; passes are thousands. Of "single" all n pictures are handed over, so the cost is shared
-    by n (they also share the first round, a picture alone is a little dearer).
-    """
-    ledger, seeds = entry["ledger"], entry["seeds"]
-    pictures = entry["prompts"] * (seeds if isinstance(seeds, int) else len(seeds))
-    pictures *= entry.get("n", 1) if name == "single" else 1
-    seconds = ledger["seconds"] - ledger.get("seconds_by", {}).get("judge", 0.0)
-    calls = shown_to_verifier(ledger["verifier_calls"])
-    return {"seconds": seconds / pictures, "passes": ledger["generator_token_passes"] / pictures / 1000,
-            "calls": calls / pictures}  # fmt: skip
 
 
 # ----- quality against cost ----------------------------------------------------------------------------------------

@@ -183,6 +183,34 @@ def best_of_n_figure(curves: Mapping[str, Curve], *, bound: Curve | None = None,
     return fig
 
 
+def by_task_figure(values: Mapping[tuple[str, str], tuple[float, float, float]], label: str, *, low: float = -0.02,
+                   chance: float | None = None):  # fmt: skip
+    """One point with its interval for each of {(name, task): (mean, low, high)}, tasks side by side, names by color and marker.
+
+    low: where the axis begins; chance: drawn as a dotted line.
+    """
+    names, tasks = (list(dict.fromkeys(key[i] for key in values)) for i in (0, 1))
+    from matplotlib import pyplot as plt
+
+    fig, ax = plt.subplots(layout="constrained", figsize=(7.6, 3.3))
+    places = (np.arange(len(names)) - (len(names) - 1) / 2) * min(0.24, 0.64 / len(names))
+    for name, color, marker, shift in zip(names, style.CYCLE, style.MARKERS, places, strict=False):
+        ends = np.array([values[name, task] for task in tasks])
+        x = np.arange(len(tasks)) + shift
+        ax.vlines(x, ends[:, 1], ends[:, 2], color=color, linewidth=5, alpha=0.3)
+        ax.plot(x, ends[:, 0], color=color, marker=marker, linestyle="", markersize=8, label=name)
+    if chance is not None:
+        ax.axhline(chance, color="C6", linestyle=":", linewidth=1, marker="")
+    ax.set(
+        xticks=range(len(tasks)),
+        xticklabels=[task.replace("_", "\n") for task in tasks],
+        ylim=(low, 1.04),
+        ylabel=label,
+    )
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(names), fontsize=8.5)
+    return fig
+
+
 def _line(ax, curve: Curve, color: str, marker: str, label: str, band: bool = True, **look) -> None:
     """One curve with its interval as a band, or as a bar where it has one point."""
     x, mean, low, high = np.array(curve, float).T

@@ -1,5 +1,6 @@
 """Many paths to one picture: strategies, and the ledger of what they cost."""
 
+from cotlib.search.halving import halving
 from cotlib.search.ledger import Ledger
 from cotlib.search.logprob import logprob
 from cotlib.search.oracle import oracle
@@ -17,6 +18,7 @@ __all__ = [
     "Ledger",
     "correct_chosen",
     "decode_all",
+    "halving",
     "logprob",
     "oracle",
     "orm",

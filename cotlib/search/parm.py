@@ -66,7 +66,7 @@ def parm(
     images = decode(model, stack_codes(finalists + fallbacks), ledger)
     if finalists:
         ask(verifier, FINAL, finalists, images[: len(finalists)], last, ledger)
-    return _choose(images, finalists + fallbacks, paths, ledger)
+    return choose_final(images, finalists + fallbacks, paths, ledger)
 
 
 def stop_unpromising(
@@ -110,7 +110,7 @@ def who_is_left(own: list[Path]) -> tuple[list[Path], list[Path]]:
     return [], [assessed[pick([path.scores[POTENTIAL][0] for path in assessed])[0]]]
 
 
-def _choose(images: Tensor, shown: list[Row], paths: list[list[Path]], ledger: Ledger) -> Outcome:
+def choose_final(images: Tensor, shown: list[Row], paths: list[list[Path]], ledger: Ledger) -> Outcome:
     """The best of each prompt's shown paths; images [len(shown), 3, H, W] are theirs."""
     place = {id(row.path): b for b, row in enumerate(shown)}
     chosen, ties = [], []

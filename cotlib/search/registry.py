@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from cotlib.interfaces import FINAL, Outcome, Strategy
+from cotlib.search.halving import halving
 from cotlib.search.logprob import logprob
 from cotlib.search.oracle import oracle
 from cotlib.search.orm import orm
@@ -38,6 +39,7 @@ STRATEGIES = {
     "prm-zs": Entry(partial(prm, question=FINAL), "zero-shot"),
     "prm": Entry(prm, "prm"),
     "parm": Entry(parm, "parm"),
+    "halving": Entry(halving, "parm"),
     "parm++": Entry(parm_plus_plus, "parm++", corrects=True),
     "oracle": Entry(oracle, judge=True),
 }

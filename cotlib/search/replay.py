@@ -1,4 +1,4 @@
-"""PARM played through on answers that are written down: which path it would choose, where each would stop, what it
+"""PARM, and successive halving, played through on answers that are written down: which path it would choose, where each would stop, what it
 would cost.
 
 Every path owns its randomness, so a path that is stopped draws until then what it draws anyway. Whoever has all
@@ -9,6 +9,8 @@ exactly, without drawing again. Steps count from 0; n paths, S steps.
 from dataclasses import dataclass
 
 import numpy as np
+
+from cotlib.search.halving import halvings, upper_half
 
 NEVER = -1  # "stopped at" of a path that was not stopped, "first clear step" of one that was never clear
 
@@ -33,6 +35,28 @@ def three_tasks(clarity, potential, final, clear: float, promising: float, ask_f
     if left.any():
         return int(np.where(left, final, -1.0).argmax()), stopped
     return int((odds if asked.any() else final).argmax()), stopped
+
+
+def halved(potential, final):
+    """(chosen path, stopped [n]): successive halving (`search.halving`) on the answers about one prompt, as above."""
+    potential, final = np.asarray(potential), np.asarray(final)
+    left, stopped = np.arange(len(potential)), np.full(len(potential), NEVER)
+    for step in halvings(potential.shape[1]):
+        if len(left) > 1:
+            stays = left[upper_half(potential[left, step].tolist())]
+            stopped[np.setdiff1d(left, stays)] = step
+            left = stays
+    return int(left[final[left].argmax()]), stopped
+
+
+def halving_bill(n: int, steps: int) -> "Bill":
+    """What successive halving pays for n paths; it is known beforehand."""
+    rows, left, asked = 1, n, 0
+    for step in range(1, steps):
+        if step - 1 in halvings(steps) and left > 1:
+            asked, left = asked + left, -(-left // 2)
+        rows += left
+    return Bill(rows, potential=asked, final=left, decodes=asked + left)
 
 
 def first_clear(clarity, clear: float, ask_from: int = 0) -> np.ndarray:

@@ -27,7 +27,7 @@ from cotlib.models.checkpoint import read_card
 from cotlib.resumable import Watch, measure_all
 from cotlib.search import correct_chosen, orm, parm, prm, redraw, single
 from cotlib.search.paths import draw
-from cotlib.tables.search import Cast, TablePlan, close, cost, score, summary
+from cotlib.tables.search import Cast, TablePlan, close, cost_of, score, summary
 
 CORRECTOR = "self-correction"  # the generator that was tuned to correct, drawing from the prompt alone
 GENERATORS = ("base", *TUNED, CORRECTOR)
@@ -85,9 +85,10 @@ DIFFERENCES: tuple[tuple[System, System], ...] = (
 
 
 @dataclass(frozen=True)
-class PaperPlan(TablePlan):
+class PaperPlan:
     """What is measured: candidates a prompt, seeds, and the generators (with all their systems)."""
 
+    n: int = 20
     seeds: tuple[int, ...] = (0,)
     generators: tuple[str, ...] = GENERATORS
 
@@ -200,10 +201,11 @@ def summarise(parts: dict[str, list[dict]], plan: PaperPlan) -> dict:
     rows = []
     for generator, search in systems:
         entry = summary(parts[generator], search, plan)
-        passes, calls, seconds = cost(search, entry)
+        spent = cost_of(entry, search)
         paper = published_row((generator, search))
         rows.append({"generator": generator, "search": search, "name": name_of((generator, search)), **entry,
-                     "cost": {"token_passes": round(passes), "verifier_calls": round(calls, 1), "seconds": round(seconds, 3)},
+                     "cost": {"token_passes": round(1000 * spent["passes"]), "verifier_calls": round(spent["calls"], 1),
+                              "seconds": round(spent["seconds"], 3)},
                      "published": paper and {name: paper[name] for name in NUMBERS}})  # fmt: skip
     differences = {f"{name_of(a)} - {name_of(b)}": [round(v, 4) for v in difference(parts, a, b)]
                    for a, b in DIFFERENCES if a in systems and b in systems}  # fmt: skip

@@ -10,8 +10,9 @@ A stopped run goes on where it was: finished prompts stand in a file beside the 
 import copy
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,7 +26,19 @@ from cotlib.interfaces import FINAL, Outcome
 from cotlib.judging.stats import bootstrap_interval, paired_difference, task_means
 from cotlib.loading import load
 from cotlib.resumable import Watch, measure_all
-from cotlib.search import Ledger, correct_chosen, decode_all, logprob, oracle, orm, parm, prm, redraw, single
+from cotlib.search import (
+    Ledger,
+    correct_chosen,
+    decode_all,
+    halving,
+    logprob,
+    oracle,
+    orm,
+    parm,
+    prm,
+    redraw,
+    single,
+)
 from cotlib.search.logprob import LOG_P
 from cotlib.search.oracle import shown_to_verifier
 from cotlib.search.paths import draw, pick
@@ -57,9 +70,11 @@ CORRECTED = {  # the same for a single picture, where there is more to correct
     "one + anew no words": ("anew", {"spare": True, "words": False}),
     "one + upper bound": ("local-edit", {"exact": True}),
 }
+NAMES = ("single", "logprob", "orm-zs", "orm", "oracle", "prm-zs", "prm", "parm", "halving", "parm by parm++", *REFLECTING,
+         "one", *CORRECTED)  # fmt: skip
 DIFFERENCES = (
     ("orm-zs", "single"), ("orm-zs", "logprob"), ("logprob", "single"), ("orm", "orm-zs"), ("prm-zs", "single"),
-    ("prm", "single"), ("prm", "orm"), ("parm", "orm"), ("parm++", "parm"), ("parm++", "parm++ no words"),
+    ("prm", "single"), ("prm", "orm"), ("parm", "orm"), ("halving", "orm"), ("halving", "parm"), ("parm++", "parm"), ("parm++", "parm++ no words"),
     ("parm++", "parm++ no second opinion"), ("parm++", "parm++ redraw"), ("parm++", "parm++ redraw if faulty"),
     ("parm++", "parm++ anew"), ("parm++", "parm++ tuned redraw"), ("parm++ anew", "parm++ redraw if faulty"), ("parm++ anew", "parm++ anew no words"),
     ("one + local edit", "one + redraw"), ("one + local edit", "one + redraw if faulty"), ("one + local edit", "one + anew"),
@@ -70,10 +85,16 @@ DIFFERENCES = (
 
 @dataclass(frozen=True)
 class TablePlan:
-    """What is measured: candidates a prompt, and seeds."""
+    """What is measured: candidates a prompt, seeds, and which strategies (all of them if None)."""
 
     n: int = 20
     seeds: tuple[int, ...] = (0, 1, 2)
+    only: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        for name in self.only or ():
+            if name not in NAMES:
+                raise UserError(f'there is no "{name}" in the table; expected {", ".join(NAMES)}')
 
 
 @dataclass
@@ -109,11 +130,12 @@ def measure_prompt(who: Cast, metadata: dict, plan: TablePlan) -> dict:
         "rounds": {},
     }
     for seed in plan.seeds:
-        for name, outcome in strategies(who, metadata, plan.n, seed):
+        truth = None  # of all drawn pictures, known where "single" is measured
+        for name, outcome in strategies(who, metadata, plan.n, seed, plan.only):
             right = score(line["strategies"], name, outcome, who, metadata)
             if name == "single":
                 truth = right
-            if name in CURVES:
+            if name in CURVES and truth is not None:
                 scores = [path.scores[CURVES[name]][0] for path in outcome.paths[0]]
                 curve = line["by_n"].setdefault(name, {str(k): [] for k in COUNTS if k <= plan.n})
                 for k in curve:
@@ -155,27 +177,46 @@ def _note_rounds(histories: list, who: Cast, metadata: dict, outcome: Outcome) -
     histories.append([int(v.correct) for v in verdicts])
 
 
-def strategies(who: Cast, metadata: dict, n: int, seed: int) -> Iterator[tuple[str, Outcome]]:
-    """(name, outcome) of every strategy for one prompt; see the module about what they share."""
+def strategies(
+    who: Cast, metadata: dict, n: int, seed: int, only: tuple[str, ...] | None = None
+) -> Iterator[tuple[str, Outcome]]:
+    """(name, outcome) of every strategy for one prompt, or of those named; see the module about what they share."""
     model, prompts, verifiers = who.model, [metadata["prompt"]], who.verifiers
-    drawn = draw(model, prompts, n, seed)
-    yield "single", single(model, prompts, n, seed, drawn=drawn)
-    yield "logprob", logprob(model, prompts, n, seed, drawn=drawn)
-    yield "orm-zs", orm(model, prompts, n, seed, verifier=verifiers["zero-shot"], drawn=drawn)
-    yield "orm", orm(model, prompts, n, seed, verifier=verifiers["orm"], drawn=drawn)
-    yield "oracle", oracle(model, prompts, n, seed, judge=who.judge, metadatas=[metadata], drawn=drawn)
-    yield "prm-zs", prm(model, prompts, n, seed, verifier=verifiers["zero-shot"], question=FINAL)
-    yield "prm", prm(model, prompts, n, seed, verifier=verifiers["prm"])
-    yield "parm", parm(model, prompts, n, seed, verifier=verifiers["parm"])
-    reflecting = verifiers["parm++"]
-    before = parm(model, prompts, n, seed, verifier=reflecting)
-    yield "parm by parm++", before
-    one = single(model, prompts, 1, seed)
-    yield "one", one
-    for forms, begun in ((REFLECTING, before), (CORRECTED, one)):
-        for name, (correction, options) in forms.items():
-            start = replace(begun, ledger=copy.deepcopy(begun.ledger))
-            yield name, reflect_on(who, prompts, start, seed, correction, **options)
+
+    def wanted(*names: str) -> bool:
+        return only is None or not set(names).isdisjoint(only)
+
+    shared = {
+        "single": partial(single),
+        "logprob": partial(logprob),
+        "orm-zs": partial(orm, verifier=verifiers["zero-shot"]),
+        "orm": partial(orm, verifier=verifiers["orm"]),
+        "oracle": partial(oracle, judge=who.judge, metadatas=[metadata]),
+    }
+    if wanted(*shared):
+        drawn = draw(model, prompts, n, seed)
+        for name in filter(wanted, shared):
+            yield name, shared[name](model, prompts, n, seed, drawn=drawn)
+    alone = {
+        "prm-zs": partial(prm, verifier=verifiers["zero-shot"], question=FINAL),
+        "prm": partial(prm, verifier=verifiers["prm"]),
+        "parm": partial(parm, verifier=verifiers["parm"]),
+        "halving": partial(halving, verifier=verifiers["parm"]),
+        "parm by parm++": partial(parm, verifier=verifiers["parm++"]),
+        "one": partial(single, n=1),
+    }
+    forms = {"parm by parm++": REFLECTING, "one": CORRECTED}
+    for name, strategy in alone.items():
+        after = forms.get(name, {})
+        if not wanted(name, *after):
+            continue
+        outcome = strategy(model, prompts, **({"n": n} | strategy.keywords), seed=seed)
+        if wanted(name):
+            yield name, outcome
+        for form, (correction, options) in after.items():
+            if wanted(form):
+                start = replace(outcome, ledger=copy.deepcopy(outcome.ledger))
+                yield form, reflect_on(who, prompts, start, seed, correction, **options)
 
 
 def reflect_on(
@@ -208,7 +249,7 @@ def run(prompts: list[dict], plan: TablePlan, out: Path, who: Cast | None = None
     who: the shipped models unless given. watch: wraps the iterator of lines (lines, done, of) to show progress.
     """
     header = json.dumps({"plan": asdict(plan) | {"seeds": list(plan.seeds)}, "prompts": [m["prompt"] for m in prompts],
-                         "strategies": [*REFLECTING, *CORRECTED]})  # fmt: skip
+                         "strategies": NAMES})  # fmt: skip
 
     def work(rest: list[dict]) -> Iterator[dict]:
         everybody = who or cast()
@@ -231,7 +272,7 @@ def summarise(lines: list[dict], plan: TablePlan) -> dict:
             values = bootstrap_interval([(line["task"], line["by_n"][name][k]) for line in lines])
             curves[name][k] = [round(v, 4) for v in values]
     differences = {f"{a} - {b}": [round(v, 4) for v in paired_difference(scores[a], _as_many(scores[b], scores[a]))]
-                   for a, b in DIFFERENCES}  # fmt: skip
+                   for a, b in DIFFERENCES if a in names and b in names}  # fmt: skip
     return {"strategies": table, "differences": differences, "by_n": curves, "rounds": rounds_of(lines),
             "versions": versions()}  # fmt: skip
 
@@ -252,16 +293,20 @@ def summary(lines: list[dict], name: str, plan: TablePlan) -> dict:
     return entry | ({"coverage": coverage_curve(rows)} if name == "single" else {})
 
 
-def cost(name: str, entry: dict) -> tuple[float, float, float]:
-    """(token passes, pictures shown to a verifier, seconds of one core) a prompt and seed.
+def cost_of(entry: Mapping, name: str = "") -> dict[str, float]:
+    """{"seconds", "passes", "calls"} for one picture handed over, from a strategy's entry in a table.
 
-    "single" draws all n pictures only to be measured better; its cost is that of one.
+    entry: {"ledger": as `Ledger.as_dict`, "prompts": int, "seeds": int or list, "n": int}. Seconds are those of one
+    core, without the judge's; passes are thousands. Of "single" all n pictures are handed over, so the cost is shared
+    by n (they also share the first round, a picture alone is a little dearer).
     """
-    ledger, runs = entry["ledger"], entry["prompts"] * len(entry["seeds"])
-    if name == "single":
-        runs *= entry["n"]
+    ledger, seeds = entry["ledger"], entry["seeds"]
+    pictures = entry["prompts"] * (seeds if isinstance(seeds, int) else len(seeds))
+    pictures *= entry.get("n", 1) if name == "single" else 1
+    seconds = ledger["seconds"] - ledger.get("seconds_by", {}).get("judge", 0.0)
     calls = shown_to_verifier(ledger["verifier_calls"])
-    return ledger["generator_token_passes"] / runs, calls / runs, ledger["seconds"] / runs
+    return {"seconds": seconds / pictures, "passes": ledger["generator_token_passes"] / pictures / 1000,
+            "calls": calls / pictures}  # fmt: skip
 
 
 def _as_many(rows: list, like: list) -> list:
@@ -287,9 +332,9 @@ def text(result: dict) -> str:
     """The table in plain text: truth with its interval, token passes, verifier calls and seconds a prompt; differences."""
     lines = [f"{'strategy':26s} truth  95 % interval   token passes  verifier calls  seconds   (a prompt)"]
     for name, entry in result["strategies"].items():
-        (passes, calls, seconds), (low, high) = cost(name, entry), entry["ci95"]
+        spent, (low, high) = cost_of(entry, name), entry["ci95"]
         lines.append(
-            f"{name:26s} {entry['overall']:.3f}  {low:.3f} to {high:.3f}  {passes:12,.0f}  {calls:14.1f}  {seconds:7.3f}"
+            f"{name:26s} {entry['overall']:.3f}  {low:.3f} to {high:.3f}  {1000 * spent['passes']:12,.0f}  {spent['calls']:14.1f}  {spent['seconds']:7.3f}"
         )
     for name, (d, low, high) in result["differences"].items():
         lines.append(f"{name:50s} {d:+.3f}  ({low:+.3f} to {high:+.3f})")

@@ -250,7 +250,7 @@ predict(
 )
 
 # %%
-from cotlib.lab.verifier_figures import interval_over
+from cotlib.lab.verifier_figures import by_task_figure, interval_over
 from cotlib.train.verifier import Painter
 from cotlib.verifying.calibration import balanced_accuracy, false_positive_rate
 
@@ -387,35 +387,14 @@ for name, (mean, low, high) in whole.items():
 print(f"difference   {gain_accuracy[0]:+.2f} ({gain_accuracy[1]:+.2f} to {gain_accuracy[2]:+.2f})")
 reveal("04-tuned", round(whole["fine-tuned"][0], 2))
 
-fig, ax = plt.subplots(layout="constrained", figsize=(7.2, 3.2))
-for offset, (name, p), color, marker in (
-    (-0.12, ("zero-shot", p_zero), "C0", "o"),
-    (0.12, ("fine-tuned", p_fine), "C1", "s"),
-):
-    for place, task in enumerate(TASKS):
-        rows = [t == task for t in tasks]
-        group = np.repeat(np.arange(PER), N)
-        mean, low, high = interval_over(
+bars = {}
+for name, p in (("zero-shot", p_zero), ("fine-tuned", p_fine)):
+    for task in TASKS:
+        rows, group = [t == task for t in tasks], np.repeat(np.arange(PER), N)
+        bars[name, task] = interval_over(
             lambda p, t, _: balanced_accuracy(p, t), group, p[rows].ravel(), right[rows].ravel() > 0.5
         )
-        ax.plot([place + offset] * 2, [low, high], color=color, linewidth=5, alpha=0.3, marker="")
-        ax.plot(
-            place + offset,
-            mean,
-            color=color,
-            marker=marker,
-            linestyle="",
-            markersize=7,
-            label=name if place == 0 else None,
-        )
-ax.axhline(0.5, color="C6", linestyle=":", linewidth=1, marker="")
-ax.set(
-    xticks=range(6),
-    xticklabels=[t.replace("_", "\n") for t in TASKS],
-    ylim=(0.4, 1.02),
-    ylabel="balanced accuracy",
-)
-ax.legend(loc="lower left", ncols=2)
+fig = by_task_figure(bars, "balanced accuracy", low=0.4, chance=0.5)
 show(
     fig,
     alt="Balanced accuracy on the generator's pictures by task, zero-shot beside fine-tuned, with intervals over prompts; the dotted line is chance.",
@@ -546,36 +525,17 @@ print(
 # Which tasks gain? A verifier can only pick what is there, and only where it can tell.
 
 # %%
-fig, ax = plt.subplots(layout="constrained", figsize=(7.6, 3.3))
-looks = {
-    "one picture": (right, 1, "C6", "^"),
-    "zero-shot ORM": (p_zero, N, "C0", "o"),
-    "fine-tuned ORM": (p_fine, N, "C1", "s"),
-    "coverage": (right, N, "#8A9099", "D"),
+compared = {
+    "one picture": (right, 1),
+    "zero-shot ORM": (p_zero, N),
+    "fine-tuned ORM": (p_fine, N),
+    "coverage": (right, N),
 }
 by_task = {}
-for offset, (name, (table, k, color, marker)) in zip((-0.24, -0.08, 0.08, 0.24), looks.items(), strict=True):
-    for place, task in enumerate(TASKS):
-        mean, low, high = by_task[name, task] = bootstrap_interval(
-            [r for r in per_prompt(table, k) if r[0] == task]
-        )
-        ax.plot([place + offset] * 2, [low, high], color=color, linewidth=5, alpha=0.3, marker="")
-        ax.plot(
-            place + offset,
-            mean,
-            color=color,
-            marker=marker,
-            linestyle="",
-            markersize=8,
-            label=name if place == 0 else None,
-        )
-ax.set(
-    xticks=range(6),
-    xticklabels=[t.replace("_", "\n") for t in TASKS],
-    ylim=(-0.02, 1.04),
-    ylabel="share of prompts that are right",
-)
-ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4, fontsize=8.5)
+for name, (table, k) in compared.items():
+    for task in TASKS:
+        by_task[name, task] = bootstrap_interval([r for r in per_prompt(table, k) if r[0] == task])
+fig = by_task_figure(by_task, "share of prompts that are right")
 show(
     fig,
     alt="By task: one picture, best of 20 by the zero-shot and by the fine-tuned verifier, and coverage. "

@@ -24,7 +24,7 @@ import torch
 
 from cotlib import load
 from cotlib.lab import Claim, check, claims, predict, progress, reveal, score, show, show_images
-from cotlib.lab.search_figures import asked_strip, cost_chart, cost_of, path_tree_figure, sweep_figure
+from cotlib.lab.search_figures import asked_strip, cost_chart, path_tree_figure, sweep_figure
 from cotlib.search import Ledger, orm, parm, tree
 from cotlib.world.prompts import benchmark, parse_prompt
 from cotlib.world.scenes import TASKS
@@ -783,13 +783,54 @@ for i, cost in enumerate(("token passes", "seconds")):
 # candidates, ask nothing on the way, and loses next to nothing. **Stopping has to beat that**, and on these prompts it does not. Keep this rival in mind whenever you read "as
 # good at half the compute": as good as *what* would be at half the compute?
 #
+# ### Ranks instead of a threshold
+#
+# One thing in PARM has not been questioned yet: the *threshold*. A path of a hard prompt may have POTENTIAL 0.2 and still be the best of its twenty; the threshold stops it,
+# and all its siblings with it. A path of an easy prompt has 0.9 and goes on, although the nineteen others are as good. What FINAL needs is not paths above a bar. It
+# needs the *best* paths of each prompt.
+#
+# So let the paths of one prompt compete with each other. After half of the rounds the half with the lower POTENTIAL stops; after three quarters, again half of those left.
+# That is **successive halving**, an old idea from elsewhere ([arXiv 1502.07943](https://arxiv.org/abs/1502.07943)). It is not in the paper. CLARITY is not asked at all, and the
+# price is fixed beforehand. Your records hold all that is needed to play it through.
+
+# %%
+from cotlib.search.halving import halvings
+from cotlib.search.replay import halved, halving_bill
+
+played_half = [halved(r.potential, r.final[:, -1]) for r in records]
+truth["halving"] = right[np.arange(len(records)), [choice for choice, _ in played_half]]
+half = halving_bill(N, STEPS)
+table["halving"] = bootstrap_interval(as_rows(truth["halving"]))
+whole_bill = best_of_n_bill(N, STEPS)
+print(
+    f"stops after the steps {[step + 1 for step in halvings(STEPS)]} of {STEPS}; {half.rows / whole_bill.rows:.0%} of best of {N}'s passes, {half.calls} questions a prompt"
+)
+for name, bill in (("best of 20, its FINAL", whole_bill), ("PARM", None), ("halving", half)):
+    key = {"best of 20, its FINAL": "parm final", "PARM": "parm", "halving": "halving"}[name]
+    seconds = np.mean([costs(b)[1] for b in (bills["parm"] if bill is None else [bill])])
+    mean, low, high = table[key]
+    print(f"{name:22} {mean:.3f}   {low:.3f} to {high:.3f}   {seconds:.2f} s")
+half_effect = paired_difference(as_rows(truth["halving"]), as_rows(truth["parm final"]))
+half_over_parm = paired_difference(as_rows(truth["halving"]), as_rows(truth["parm"]))
+print("halving minus best of 20 {:+.3f}   {:+.3f} to {:+.3f}".format(*half_effect))
+print("halving minus PARM       {:+.3f}   {:+.3f} to {:+.3f}".format(*half_over_parm))
+gone_half = np.stack([stopped for _, stopped in played_half]) != NEVER
+lost_half = sum(
+    bool(r.right.any() and not r.right[~g].any()) for r, g in zip(records, gone_half, strict=True)
+)
+print(f"in {lost_half} of {len(records)} prompts all right paths were stopped")
+
+# %% [markdown]
+# The same verifier, the same question, about the same share of the passes. What differs is only whom a path is compared with. POTENTIAL *ranks* the paths of a prompt well even where
+# its level is off, as you saw FINAL do in notebook 04. (The two moments were fixed on development prompts, not on these.)
+#
 # ### All strategies
 #
 # Some strategies are missing here, PRM above all. The next cell reads a **stored result**: all strategies on the same test prompts, in a run of its own, made by `python -m cotlib table search`.
 
 # %%
 from cotlib.errors import UserError
-from cotlib.tables.search import stored
+from cotlib.tables.search import cost_of, stored
 
 try:
     long = stored("search")
@@ -1017,6 +1058,7 @@ show(
 # - Stopping is exact: those that go on draw what they would have drawn. A search can be replayed on written answers, with any thresholds, for nothing.
 # - Passes are not seconds. What stopping saves at the generator, asking spends at the verifier.
 # - Where a guess is clear, its potential is certain. Knowing *when* it is clear is the hard part, since that is a question about the future.
+# - Compare the paths of a prompt with each other rather than with a threshold: successive halving chooses as best of 20 does, for two thirds of its passes. It is not PARM any more, and needs no CLARITY.
 # - With an outcome verifier that is nearly always right, stopping cannot improve the choice. The rival is not best of 20 but best of as many as the same compute buys. The paper's gain of PARM over ORM does *not*
 #   come back in this world.
 # - Train a question where it will be asked; choose thresholds on development prompts.
@@ -1064,6 +1106,10 @@ claims(
         Claim("PARM is right more often than one picture, by", *against_one, 0.10),
         Claim("PARM is not better than best of 20 by its own FINAL; at most", *stop_effect, 0.03, "<="),
         Claim("nor than best of what its token passes buy; at most", d, low, high, 0.03, "<="),
+        Claim("halving is right as often as best of 20 by its FINAL, but for", *half_effect, -0.03),
+        Claim(
+            "... for this share of the passes", half.rows / whole_bill.rows, threshold=0.65, direction="<="
+        ),
         Claim("wrong paths are stopped more often than right ones, by", gap, gap_low, gap_high, 0.3),
         Claim(
             "stops at unclear guesses are mistaken more often than at clear ones, by",

@@ -961,7 +961,7 @@ reveal(
 # Your own run leaves wide intervals. The **stored result** of `python -m cotlib table search` has every form of correction side by side, on prompts and seeds that its first line names; you need not repeat it.
 
 # %%
-from cotlib.tables.search import stored
+from cotlib.tables.search import cost_of, stored
 
 table = stored("search")
 names = [name for name in table["strategies"] if name.startswith(("single", "one", "orm", "parm", "oracle"))]
@@ -970,15 +970,11 @@ print(f"stored: {about['prompts']} test prompts, N = {about['n']}, seeds {about[
 print(f"{'':26} truth (95 %)              second  thousand passes  verifier calls a prompt")
 for name in names:
     row = table["strategies"][name]
-    runs_of = row["prompts"] * len(row["seeds"])
-    calls = (
-        sum(count for question, count in row["ledger"]["verifier_calls"].items() if question != "JUDGE")
-        / runs_of
-    )
+    spent = cost_of(row, name)
     second = f"{row['second_judge']:.3f}" if row["second_judge"] is not None else "  -  "
     low, high = row["ci95"]
     print(
-        f"{name:26} {row['overall']:.3f} ({low:.3f} to {high:.3f})    {second}  {row['ledger']['generator_token_passes'] / runs_of / 1000:8.1f}  {calls:12.1f}"
+        f"{name:26} {row['overall']:.3f} ({low:.3f} to {high:.3f})    {second}  {spent['passes']:8.1f}  {spent['calls']:12.1f}"
     )
 print()
 for name, (d, low, high) in table["differences"].items():
