@@ -1058,7 +1058,7 @@ show(
 # - Stopping is exact: those that go on draw what they would have drawn. A search can be replayed on written answers, with any thresholds, for nothing.
 # - Passes are not seconds. What stopping saves at the generator, asking spends at the verifier.
 # - Where a guess is clear, its potential is certain. Knowing *when* it is clear is the hard part, since that is a question about the future.
-# - Compare the paths of a prompt with each other rather than with a threshold: successive halving chooses as best of 20 does, for two thirds of its passes. It is not PARM any more, and needs no CLARITY.
+# - Compare the paths of a prompt with each other rather than with a threshold: successive halving is right as often as best of 20, for two thirds of its passes. It is not PARM any more, and needs no CLARITY.
 # - With an outcome verifier that is nearly always right, stopping cannot improve the choice. The rival is not best of 20 but best of as many as the same compute buys. The paper's gain of PARM over ORM does *not*
 #   come back in this world.
 # - Train a question where it will be asked; choose thresholds on development prompts.
