@@ -25,7 +25,7 @@ from cotlib.search import STRATEGIES
 from cotlib.world import benchmark
 
 FILE = Path(__file__).parent / "results" / "strategies.csv"
-NAMES = ("orm", "prm", "parm", "parm++")
+NAMES = ("orm", "prm", "parm", "halving", "parm++")
 
 
 def main() -> None:

@@ -123,6 +123,19 @@ def test_mean_length_is_the_sum_over_the_scored_places():
     assert math.isclose(total, 16 * mean, rel_tol=1e-4)
 
 
+def test_only_differing_places_are_masked_and_a_common_place_never_is():
+    pairs = some_pairs()
+    same = torch.rand(pairs.chosen.shape, generator=torch.Generator().manual_seed(3)) < 0.6
+    pairs = Pairs(pairs.prompts, pairs.chosen, torch.where(same, pairs.chosen, pairs.rejected), {})
+    differ = pairs.chosen != pairs.rejected
+    for seed in range(20):
+        chance = torch.Generator().manual_seed(seed)
+        rows = draw_batch(pairs, torch.arange(8), DPOConfig(scored="differing"), "masked", chance).rows
+        assert not (rows & ~differ).any() and (rows.sum(1) >= differ.any(1)).all()
+    whole = draw_batch(pairs, torch.arange(8), DPOConfig(), "masked", torch.Generator().manual_seed(0)).rows
+    assert (whole & ~differ).any()
+
+
 def test_independent_masks_and_prompts_make_the_margin_noisier():
     """Flaw 5 of the released code. Same pictures, same two networks: only the luck of the mask and of the dropped
     prompt differs, and sharing it takes most of it out of the margin."""

@@ -26,7 +26,8 @@ class DPOConfig:
 
     beta: strength of the pull to the reference, per nat of margin (per nat a token with length "mean"). sft: weight
     of -log p(chosen), per scored token. loss: "sigmoid" or "ipo". length: "sum" of the scored tokens' log-probabilities
-    or their "mean". smoothing: share of labels taken for exchanged. dropped_text: share of pairs without their prompt.
+    or their "mean". scored: "all" places may be masked and scored, or only those where the two pictures are "differing";
+    the others are seen by both and decide nothing. smoothing: share of labels taken for exchanged. dropped_text: share of pairs without their prompt.
     """
 
     beta: float = 0.1
@@ -37,6 +38,7 @@ class DPOConfig:
     ema: float = 0.97
     smoothing: float = 0.0
     dropped_text: float = 0.0
+    scored: str = "all"
     loss: str = "sigmoid"
     length: str = "sum"
 
@@ -51,7 +53,11 @@ class DPOConfig:
             raise UserError(f"sft is {self.sft}; expected a finite number of at least 0")
         if self.batch < 1 or self.updates < 1:
             raise UserError(f"batch is {self.batch} and updates {self.updates}; expected at least 1 of each")
-        for name, known in (("loss", ("sigmoid", "ipo")), ("length", ("sum", "mean"))):
+        for name, known in (
+            ("loss", ("sigmoid", "ipo")),
+            ("length", ("sum", "mean")),
+            ("scored", ("all", "differing")),
+        ):
             if getattr(self, name) not in known:
                 raise UserError(f'{name} is "{getattr(self, name)}"; expected "{known[0]}" or "{known[1]}"')
         if self.loss == "ipo" and self.smoothing:
@@ -151,15 +157,19 @@ class Batch:
 def draw_batch(pairs: Pairs, picked: Tensor, config: DPOConfig, order: str, chance: torch.Generator) -> Batch:
     """The pairs at `picked` (long [B]) with one mask and one fate of the prompt for each.
 
-    The masked share is cos(pi u / 2) with u uniform, as in training; raster order scores every place.
+    Of the places that may be scored a share of cos(pi u / 2) with u uniform is masked, as in training; raster order
+    scores every place.
     """
     chosen, rejected = pairs.chosen[picked], pairs.rejected[picked]
     if order == "raster":
         rows = torch.ones_like(chosen, dtype=torch.bool)
     else:
         share = torch.cos(torch.rand(len(picked), 1, generator=chance) * torch.pi / 2)
-        places = torch.rand(chosen.shape, generator=chance).argsort(1).argsort(1)
-        rows = places < (share * chosen.shape[1]).ceil()
+        open_ = (
+            chosen != rejected if config.scored == "differing" else torch.ones_like(chosen, dtype=torch.bool)
+        )
+        luck = torch.rand(chosen.shape, generator=chance).masked_fill(~open_, 2.0)
+        rows = luck.argsort(1).argsort(1) < (share * open_.sum(1, keepdim=True)).ceil()
     prompts = [pairs.prompts[i] for i in picked]
     if config.dropped_text:
         dropped = torch.rand(len(picked), generator=chance) < config.dropped_text

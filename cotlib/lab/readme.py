@@ -175,12 +175,23 @@ def quality_lines() -> str:
                      f"drawings and {100 * agreement['reconstructions']:.2f} % of reconstructions.")  # fmt: skip
     with (ROOT / "bench" / "results" / "generation.csv").open(encoding="utf-8", newline="") as stream:
         latest = {row["what"]: row for row in csv.DictReader(stream)}
+    lines.append(strategy_line())
     lines.append(probe_line(read_json(RESULTS / "preference_probe.json")))
     for row in latest.values():
         lines.append(
             f"- {row['what']}: {float(row['pictures_per_second']):,.0f} pictures a second ({row['device']})."
         )
     return "\n".join(lines)
+
+
+def strategy_line() -> str:
+    """What somebody waits for: one prompt alone on all cores, and an evaluation, by strategy."""
+    with (ROOT / "bench" / "results" / "strategies.csv").open(encoding="utf-8", newline="") as stream:
+        latest = {row["strategy"]: row for row in csv.DictReader(stream)}
+    waits = ", ".join(f"{NAMES[name]} {row['one_prompt_s']} s" for name, row in latest.items())
+    whole = ", ".join(f"{row['evaluation_s']} s" for row in latest.values())
+    row = next(iter(latest.values()))
+    return f"- One prompt, N = 20: {waits} ({row['device']}); {row['prompts']} prompts, in the same order: {whole}."
 
 
 def probe_line(probe: dict) -> str:

@@ -55,8 +55,8 @@ class DPORecipe:
     reward: str | None = None
 
 
-FIRST = DPOConfig(beta=0.1, sft=0.2, lr=3e-4, batch=32, updates=600, ema=0.98)
-SECOND = DPOConfig(beta=0.1, sft=0.2, lr=2e-4, batch=32, updates=450, ema=0.98)
+FIRST = DPOConfig(beta=0.1, sft=0.2, lr=3e-4, batch=32, updates=450, ema=0.97, scored="differing")
+SECOND = DPOConfig(beta=0.1, sft=0.2, lr=3e-4, batch=32, updates=300, ema=0.97, scored="differing")
 STAGES = {
     "dpo": DPORecipe(FIRST, "generator-base"),
     "dpo-iter": DPORecipe(SECOND, "generator-dpo"),
