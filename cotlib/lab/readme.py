@@ -188,10 +188,12 @@ def strategy_line() -> str:
     """What somebody waits for: one prompt alone on all cores, and an evaluation, by strategy."""
     with (ROOT / "bench" / "results" / "strategies.csv").open(encoding="utf-8", newline="") as stream:
         latest = {row["strategy"]: row for row in csv.DictReader(stream)}
-    waits = ", ".join(f"{NAMES[name]} {row['one_prompt_s']} s" for name, row in latest.items())
-    whole = ", ".join(f"{row['evaluation_s']} s" for row in latest.values())
+    short = {"orm": "ORM", "prm": "PRM", "parm": "PARM", "halving": "successive halving", "parm++": "PARM++"}
+    times = "; ".join(
+        f"{short[name]} {row['one_prompt_s']} s / {row['evaluation_s']} s" for name, row in latest.items()
+    )
     row = next(iter(latest.values()))
-    return f"- One prompt, N = 20: {waits} ({row['device']}); {row['prompts']} prompts, in the same order: {whole}."
+    return f"- Twenty candidates, one prompt / {row['prompts']} prompts: {times} ({row['device']})."
 
 
 def probe_line(probe: dict) -> str:
