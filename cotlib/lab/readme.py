@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from cotlib.lab.repository import Address
+from cotlib.tables import paper
 from cotlib.tables.search import cost_of
 from cotlib.world.scenes import TASKS
 
@@ -138,28 +139,9 @@ def search_table() -> str:
 def systems_table() -> str:
     """The paper's systems beside its own figures, from `python -m cotlib table`; those without a published row but PARM++'s
     are left to the file."""
-    result = read_json(RESULTS / "table.json")
-    heads = [
-        "system",
-        *(t.replace("_", " ") for t in TASKS),
-        "overall (95 %)",
-        "token passes",
-        "seconds",
-        "paper",
-    ]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row in result["rows"]:
-        if row["published"] is None and row["search"] != "parm++":
-            continue
-        low, high = row["ci95"]
-        cells = [row["name"], *(f"{row['tasks'][t]['score']:.2f}" for t in TASKS), f"**{row['overall']:.3f}** ({low:.3f} to {high:.3f})",
-                 f"{row['cost']['token_passes']:,}", f"{row['cost']['seconds']:.2f}",
-                 f"{row['published']['overall']:.2f}" if row["published"] else ""]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    seeds = len(row["seeds"])
-    lines.append(f"\n{row['prompts']} held-out prompts, {seeds} seed{'s' * (seeds > 1)}, N = {row['n']}; costs a prompt, seconds of one core; paper: "
-                 "the system of that name on Show-o and GenEval, another world. All rows: [table.md](data/results/table.md).")  # fmt: skip
-    return "\n".join(lines)
+    rows = read_json(RESULTS / "table.json")["rows"]
+    shown = [row for row in rows if row["published"] or row["search"] == "parm++"]
+    return paper.markdown({"rows": shown}) + "\nAll rows: [table.md](data/results/table.md)."
 
 
 def quality_lines() -> str:

@@ -8,7 +8,6 @@ One generator's systems are measured together, prompt by prompt. What is finishe
 hashes of all weights concerned: a stopped run goes on, and a generator that was trained anew is measured anew, alone.
 """
 
-import copy
 import csv
 import json
 from collections.abc import Iterator
@@ -19,15 +18,13 @@ from cotlib.assets import data_dir
 from cotlib.devices import on_all_cores
 from cotlib.errors import UserError
 from cotlib.evaluation import versions
-from cotlib.interfaces import FINAL, Outcome
 from cotlib.judging.stats import paired_difference
 from cotlib.lab.paper import NUMBERS, published, system_name
 from cotlib.loading import TUNED, VERIFIERS, generator_folder, load
 from cotlib.models.checkpoint import read_card
 from cotlib.resumable import Watch, measure_all
-from cotlib.search import correct_chosen, orm, parm, prm, redraw, single
-from cotlib.search.paths import draw
-from cotlib.tables.search import Cast, TablePlan, close, cost_of, score, summary
+from cotlib.tables import search
+from cotlib.tables.search import Cast, close, cost_of, score, strategies, summary
 
 CORRECTOR = "self-correction"  # the generator that was tuned to correct, drawing from the prompt alone
 GENERATORS = ("base", *TUNED, CORRECTOR)
@@ -37,6 +34,7 @@ SEARCHES = {
     **dict.fromkeys(TUNED, (*CHOSEN_BY, "parm++")),
     CORRECTOR: ("single", "orm", "parm", "parm++ silent", "parm++ anew", "parm++"),
 }
+STRATEGY = {"parm++ silent": "parm by parm++"}  # names that differ from those of `tables.search.strategies`
 SECOND_LOOKS = 4  # pictures of "single" that the independent judge sees too, a prompt and seed
 TUNING = {"base": "", "dpo": "DPO", "dpo-iter": "iterative DPO", "dpo-guided-orm": "iterative DPO guided by ORM",
           "dpo-guided-parm": "iterative DPO guided by PARM", CORRECTOR: "self-correction tuned"}  # fmt: skip
@@ -102,49 +100,19 @@ class PaperPlan:
 
 def cast(generator: str, device: str = "cpu") -> Cast:
     """Everybody who takes part in the systems of one generator, as shipped."""
-    verifiers = {name: load("verifier", weights=name, device=device) for name in VERIFIERS}
-    corrections = {kind: load("correction", weights=kind, device=device) for kind in ("local-edit", "anew")}
-    model = (
-        corrections["anew"].corrector
-        if generator == CORRECTOR
-        else load("generator", weights=generator, device=device)
-    )
-    return Cast(
-        model, load("judge"), load("judge", kind="template"), verifiers, corrections | {"redraw": redraw}
-    )
+    who = search.cast(device)
+    if generator == CORRECTOR:
+        return replace(who, model=who.corrections["anew"].corrector)
+    return replace(who, model=load("generator", weights=generator, device=device))
 
 
-def outcomes(
-    who: Cast, metadata: dict, searches: tuple[str, ...], n: int, seed: int
-) -> Iterator[tuple[str, Outcome]]:
-    """(search, outcome) for one prompt; those that choose among finished paths share the drawing, each pays for it."""
-    model, prompts, verifiers = who.model, [metadata["prompt"]], who.verifiers
-    drawn = draw(model, prompts, n, seed)
-    for name, verifier in (("orm-zs", "zero-shot"), ("orm", "orm")):
-        if name in searches:
-            yield name, orm(model, prompts, n, seed, verifier=verifiers[verifier], drawn=drawn)
-    yield "single", single(model, prompts, n, seed, drawn=drawn)
-    if "prm-zs" in searches:
-        yield "prm-zs", prm(model, prompts, n, seed, verifier=verifiers["zero-shot"], question=FINAL)
-    if "prm" in searches:
-        yield "prm", prm(model, prompts, n, seed, verifier=verifiers["prm"])
-    yield "parm", parm(model, prompts, n, seed, verifier=verifiers["parm"])
-    before = parm(model, prompts, n, seed, verifier=verifiers["parm++"])
-    if "parm++ silent" in searches:
-        yield "parm++ silent", before
-    for name, correction in (("parm++", "local-edit"), ("parm++ anew", "anew")):
-        if name in searches:
-            start = replace(before, ledger=copy.deepcopy(before.ledger))
-            yield name, correct_chosen(model, prompts, start, seed, verifier=verifiers["parm++"],
-                                       correct=who.corrections[correction], also_faulty=verifiers["parm++"].faulty)  # fmt: skip
-
-
-def measure_prompt(who: Cast, metadata: dict, searches: tuple[str, ...], plan: TablePlan) -> dict:
+def measure_prompt(who: Cast, metadata: dict, searches: tuple[str, ...], plan: "PaperPlan") -> dict:
     """One prompt's line: for each search the 0/1 scores by seed, those of the second judge, and the ledger."""
     entries: dict = {}
+    names = {STRATEGY.get(name, name): name for name in searches}
     for seed in plan.seeds:
-        for name, outcome in outcomes(who, metadata, searches, plan.n, seed):
-            score(entries, name, outcome, who, metadata, SECOND_LOOKS)
+        for strategy, outcome in strategies(who, metadata, plan.n, seed, tuple(names)):
+            score(entries, names[strategy], outcome, who, metadata, SECOND_LOOKS)
     close(entries)
     return {"prompt": metadata["prompt"], "task": metadata["tag"], "strategies": entries}
 
@@ -199,11 +167,11 @@ def summarise(parts: dict[str, list[dict]], plan: PaperPlan) -> dict:
     """The table: per system truth with interval, tasks, second judge, cost and the published figures; differences."""
     systems = [system for system in SYSTEMS if system[0] in parts]
     rows = []
-    for generator, search in systems:
-        entry = summary(parts[generator], search, plan)
-        spent = cost_of(entry, search)
-        paper = published_row((generator, search))
-        rows.append({"generator": generator, "search": search, "name": name_of((generator, search)), **entry,
+    for system in systems:
+        entry = summary(parts[system[0]], system[1], plan)
+        spent = cost_of(entry, system[1])
+        paper = published_row(system)
+        rows.append({"generator": system[0], "search": system[1], "name": name_of(system), **entry,
                      "cost": {"token_passes": round(1000 * spent["passes"]), "verifier_calls": round(spent["calls"], 1),
                               "seconds": round(spent["seconds"], 3)},
                      "published": paper and {name: paper[name] for name in NUMBERS}})  # fmt: skip
@@ -214,8 +182,8 @@ def summarise(parts: dict[str, list[dict]], plan: PaperPlan) -> dict:
 
 def difference(parts: dict[str, list[dict]], a: System, b: System) -> tuple[float, float, float]:
     """(mean, low, high) of the difference in truth between two systems, paired by prompt."""
-    means = [[(line["task"], [_mean(line["strategies"][search]["scores"])]) for line in parts[generator]]
-             for generator, search in (a, b)]  # fmt: skip
+    means = [[(line["task"], [_mean(line["strategies"][name]["scores"])]) for line in parts[generator]]
+             for generator, name in (a, b)]  # fmt: skip
     return paired_difference(*means)
 
 

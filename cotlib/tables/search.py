@@ -187,8 +187,8 @@ def strategies(
         return only is None or not set(names).isdisjoint(only)
 
     shared = {
-        "single": partial(single),
-        "logprob": partial(logprob),
+        "single": single,
+        "logprob": logprob,
         "orm-zs": partial(orm, verifier=verifiers["zero-shot"]),
         "orm": partial(orm, verifier=verifiers["orm"]),
         "oracle": partial(oracle, judge=who.judge, metadatas=[metadata]),
@@ -198,11 +198,11 @@ def strategies(
         for name in filter(wanted, shared):
             yield name, shared[name](model, prompts, n, seed, drawn=drawn)
     alone = {
-        "prm-zs": partial(prm, verifier=verifiers["zero-shot"], question=FINAL),
-        "prm": partial(prm, verifier=verifiers["prm"]),
-        "parm": partial(parm, verifier=verifiers["parm"]),
-        "halving": partial(halving, verifier=verifiers["parm"]),
-        "parm by parm++": partial(parm, verifier=verifiers["parm++"]),
+        "prm-zs": partial(prm, n=n, verifier=verifiers["zero-shot"], question=FINAL),
+        "prm": partial(prm, n=n, verifier=verifiers["prm"]),
+        "parm": partial(parm, n=n, verifier=verifiers["parm"]),
+        "halving": partial(halving, n=n, verifier=verifiers["parm"]),
+        "parm by parm++": partial(parm, n=n, verifier=verifiers["parm++"]),
         "one": partial(single, n=1),
     }
     forms = {"parm by parm++": REFLECTING, "one": CORRECTED}
@@ -210,7 +210,7 @@ def strategies(
         after = forms.get(name, {})
         if not wanted(name, *after):
             continue
-        outcome = strategy(model, prompts, **({"n": n} | strategy.keywords), seed=seed)
+        outcome = strategy(model, prompts, seed=seed)
         if wanted(name):
             yield name, outcome
         for form, (correction, options) in after.items():

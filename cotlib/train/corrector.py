@@ -254,7 +254,6 @@ def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = F
     if rank() == 0:
         model.tokenizer = tokenizer
         metrics["fixed_in_one_round"] = fixed_shares(model, data)
-        model.tokenizer = None
         header = read_header(data)
         model.save_pretrained(out, {"model": "corrector", "seed": seed, "minutes": recipe.minutes,
                                     "command": command_line(), "metrics": metrics,
