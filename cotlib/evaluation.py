@@ -136,9 +136,14 @@ def coverage_curve(rows: list[Row], ks: tuple[int, ...] = (1, 2, 4, 8, 16, 20)) 
 
 def total(rows: list[Row]) -> dict:
     """Sum of the rows' ledgers. Seconds are summed over threads, so they are seconds of one core."""
+    return added([row.ledger for row in rows])
+
+
+def added(ledgers: list[dict]) -> dict:
+    """Sum of ledgers in their plain form (`Ledger.as_dict`)."""
     ledger = Ledger()
-    for row in rows:
-        ledger.add(Ledger(**{**row.ledger, "verifier_calls": row.ledger["verifier_calls"]}))
+    for plain in ledgers:
+        ledger.add(Ledger(**plain))
     return ledger.as_dict()
 
 

@@ -90,12 +90,40 @@ def test_a_finished_generator_is_not_measured_again(result, out):
         return casts(generator)
 
     assert paper.run(PROMPTS, PLAN, out, casts=counting)["rows"] == result["rows"] and not called
-    part = out.with_suffix("") / "base.json"
+    part = out.with_suffix("") / "base-seed0.json"
     stored = json.loads(part.read_text())
     part.write_text(json.dumps(stored | {"header": "of other weights"}))
     again = paper.run(PROMPTS, PLAN, out, casts=counting)
     assert called == ["base"]
     assert [row["overall"] for row in again["rows"]] == [row["overall"] for row in result["rows"]]
+
+
+def test_a_further_seed_is_added_to_those_measured(result, out):
+    called = []
+
+    def counting(generator):
+        called.append(generator)
+        return casts(generator)
+
+    plan = paper.PaperPlan(n=2, seeds=(0, 1), generators=("base",))
+    both = paper.run(PROMPTS, plan, out.with_name("two.json"), casts=counting)
+    first = paper.run(
+        PROMPTS,
+        paper.PaperPlan(n=2, seeds=(0,), generators=("base",)),
+        out.with_name("two.json"),
+        casts=counting,
+    )
+    second = paper.run(
+        PROMPTS,
+        paper.PaperPlan(n=2, seeds=(1,), generators=("base",)),
+        out.with_name("two.json"),
+        casts=counting,
+    )
+    assert called == ["base", "base"]  # once a seed
+    for row, one, other in zip(both["rows"], first["rows"], second["rows"], strict=True):
+        assert row["overall"] == pytest.approx((one["overall"] + other["overall"]) / 2, abs=1e-4)
+        passes = [r["ledger"]["generator_token_passes"] for r in (row, one, other)]
+        assert passes[0] == passes[1] + passes[2] and row["seeds"] == [0, 1]
 
 
 def test_mistakes_are_one_sentence(capsys, tmp_path):

@@ -121,6 +121,29 @@ def test_some_strategies_alone_are_measured_as_among_all(who, result, tmp_path):
         table.TablePlan(only=("beam",))
 
 
+def test_rows_measured_alone_join_those_of_the_same_prompts_and_seeds(who, result, tmp_path):
+    out, plan = tmp_path / "search.json", table.TablePlan(2, (0,), ("orm", "halving"))
+    old = json.loads(json.dumps(result))
+    del (
+        old["strategies"]["halving"],
+        old["differences"]["halving - orm"],
+        old["differences"]["halving - parm"],
+    )
+    out.write_text(json.dumps(old))
+    again = table.run(PROMPTS, plan, out, who)
+    assert list(again["strategies"]) == list(result["strategies"])
+    assert list(again["differences"]) == [name for name in result["differences"] if name != "halving - parm"]
+    assert again["strategies"]["halving"]["overall"] == result["strategies"]["halving"]["overall"]
+    assert (
+        again["strategies"]["parm"] == old["strategies"]["parm"]
+        and again["by_n"].keys() == result["by_n"].keys()
+    )
+    with pytest.raises(
+        UserError, match="holds rows of 3 prompts, N = 2, seeds .0.; the new rows would have 2"
+    ):
+        table.run(PROMPTS[:2], plan, out, who)
+
+
 def test_the_tasks_are_mixed_evenly():
     order = table.by_turns(benchmark("test"))
     assert sorted(m["prompt"] for m in order) == sorted(m["prompt"] for m in benchmark("test"))

@@ -4,20 +4,22 @@ Every system of Table 3 of arXiv 2501.13926v2 (a generator, tuned or not, under 
 PARM++ on the tuned generators, on the same held-out prompts and seeds. Rows stand beside the published ones, by name; the
 worlds differ, so it is the order that can be compared.
 
-One generator's systems are measured together, prompt by prompt. What is finished stays in a folder beside the result, under the
-hashes of all weights concerned: a stopped run goes on, and a generator that was trained anew is measured anew, alone.
+One generator's systems are measured together, seed by seed and prompt by prompt. What is finished stays in a folder beside the
+result, under the hashes of all weights concerned: a stopped run goes on, a further seed is added to those measured, and a
+generator that was trained anew is measured anew, alone.
 """
 
+import copy
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cotlib.assets import data_dir
 from cotlib.devices import on_all_cores
 from cotlib.errors import UserError
-from cotlib.evaluation import versions
+from cotlib.evaluation import added, versions
 from cotlib.judging.stats import paired_difference
 from cotlib.lab.paper import NUMBERS, published, system_name
 from cotlib.loading import TUNED, VERIFIERS, generator_folder, load
@@ -78,6 +80,8 @@ DIFFERENCES: tuple[tuple[System, System], ...] = (
     *(((g, s), ("base", s)) for g in TUNED for s in ("orm-zs", "orm", "parm")),
     *(((g, "parm++"), (g, "parm")) for g in GENERATORS),
     *(((g, "parm++"), (g, "parm++ silent")) for g in ("base", CORRECTOR)),
+    ((CORRECTOR, "parm++ anew"), (CORRECTOR, "parm++ silent")),
+    ((CORRECTOR, "parm++ anew"), (CORRECTOR, "parm")),
     *(((g, s), ("base", "single")) for g in GENERATORS for s in SEARCHES[g] if s != "single"),
 )  # fmt: skip
 
@@ -106,13 +110,12 @@ def cast(generator: str, device: str = "cpu") -> Cast:
     return replace(who, model=load("generator", weights=generator, device=device))
 
 
-def measure_prompt(who: Cast, metadata: dict, searches: tuple[str, ...], plan: "PaperPlan") -> dict:
-    """One prompt's line: for each search the 0/1 scores by seed, those of the second judge, and the ledger."""
+def measure_prompt(who: Cast, metadata: dict, searches: tuple[str, ...], n: int, seed: int) -> dict:
+    """One prompt's line: for each search the 0/1 scores, those of the second judge, and the ledger."""
     entries: dict = {}
     names = {STRATEGY.get(name, name): name for name in searches}
-    for seed in plan.seeds:
-        for strategy, outcome in strategies(who, metadata, plan.n, seed, tuple(names)):
-            score(entries, names[strategy], outcome, who, metadata, SECOND_LOOKS)
+    for strategy, outcome in strategies(who, metadata, n, seed, tuple(names)):
+        score(entries, names[strategy], outcome, who, metadata, SECOND_LOOKS)
     close(entries)
     return {"prompt": metadata["prompt"], "task": metadata["tag"], "strategies": entries}
 
@@ -123,16 +126,21 @@ def measure_prompt(who: Cast, metadata: dict, searches: tuple[str, ...], plan: "
 def run(prompts: list[dict], plan: PaperPlan, out: Path, watch: Watch | None = None, casts=cast) -> dict:
     """Measures all systems, writes the table to `out` (JSON; beside it CSV and Markdown) and returns it.
 
-    watch: wraps the iterator of lines (lines, done, of) to show progress, once a generator. casts: who takes part in the systems
-    of a generator.
+    watch: wraps the iterator of lines (lines, done, of) to show progress, once a generator and seed. casts: who takes part in the
+    systems of a generator.
     """
-    parts = {}
-    for generator in plan.generators:
-        part = out.with_suffix("") / f"{generator}.json"
-        header = json.dumps([asdict(plan) | {"generators": None}, [m["prompt"] for m in prompts],
-                             SEARCHES[generator], weights_of(generator)])  # fmt: skip
-        done = _finished(part, header)
-        parts[generator] = done or _measure(part, generator, prompts, plan, header, watch, casts)["lines"]
+    seeds: dict[str, list[list[dict]]] = {generator: [] for generator in plan.generators}
+    for seed in plan.seeds:
+        for generator in plan.generators:
+            part = out.with_suffix("") / f"{generator}-seed{seed}.json"
+            header = json.dumps(
+                [plan.n, seed, [m["prompt"] for m in prompts], SEARCHES[generator], weights_of(generator)]
+            )
+            done = _finished(part, header)
+            seeds[generator].append(
+                done or _measure(part, generator, prompts, plan.n, seed, header, watch, casts)
+            )
+    parts = {generator: joined(lines) for generator, lines in seeds.items()}
     result = summarise(parts, plan)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     write_csv(result, out.with_suffix(".csv"))
@@ -140,12 +148,29 @@ def run(prompts: list[dict], plan: PaperPlan, out: Path, watch: Watch | None = N
     return result
 
 
-def _measure(part: Path, generator: str, prompts, plan: PaperPlan, header: str, watch, casts) -> dict:
+def _measure(
+    part: Path, generator: str, prompts: list[dict], n: int, seed: int, header: str, watch, casts
+) -> list[dict]:
     def work(rest: list[dict]) -> Iterator[dict]:
         who = casts(generator)
-        return on_all_cores(lambda m: measure_prompt(who, m, SEARCHES[generator], plan), rest)
+        return on_all_cores(lambda m: measure_prompt(who, m, SEARCHES[generator], n, seed), rest)
 
-    return measure_all(prompts, work, lambda lines: {"header": header, "lines": lines}, header, part, watch)
+    return measure_all(prompts, work, lambda lines: {"header": header, "lines": lines}, header, part, watch)[
+        "lines"
+    ]
+
+
+def joined(seeds: list[list[dict]]) -> list[dict]:
+    """The lines of several seeds as one a prompt: scores one after the other, costs summed."""
+    first, *others = copy.deepcopy(seeds)
+    for lines in others:
+        for line, more in zip(first, lines, strict=True):
+            for name, entry in line["strategies"].items():
+                further = more["strategies"][name]
+                entry["scores"] += further["scores"]
+                entry["second"] += further["second"]
+                entry["ledger"] = added([entry["ledger"], further["ledger"]])
+    return first
 
 
 def _finished(part: Path, header: str) -> list[dict] | None:

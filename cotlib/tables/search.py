@@ -4,7 +4,8 @@ Everything that can be shared is drawn once: the strategies that choose among fi
 ones, and the forms of PARM++ go on from the same choice of PARM. Each pays for what it would have needed alone, so
 ledgers and seconds are those of separate runs. Differences are between paired prompts.
 
-A stopped run goes on where it was: finished prompts stand in a file beside the result.
+A stopped run goes on where it was: finished prompts stand in a file beside the result. `--only` measures some rows and
+leaves the others of the result as they are, if they were measured on the same prompts and seeds.
 """
 
 import copy
@@ -246,8 +247,10 @@ def run(prompts: list[dict], plan: TablePlan, out: Path, who: Cast | None = None
         watch: Watch | None = None) -> dict:  # fmt: skip
     """Measures all prompts, writes the table to `out` (JSON) and returns it; goes on with a run that was stopped.
 
-    who: the shipped models unless given. watch: wraps the iterator of lines (lines, done, of) to show progress.
+    who: the shipped models unless given. watch: wraps the iterator of lines (lines, done, of) to show progress. Where only
+    some rows are measured, the others that `out` holds stay. UserError when those belong to other prompts or seeds.
     """
+    before = _kept(out, prompts, plan)
     header = json.dumps({"plan": asdict(plan) | {"seeds": list(plan.seeds)}, "prompts": [m["prompt"] for m in prompts],
                          "strategies": NAMES})  # fmt: skip
 
@@ -255,7 +258,37 @@ def run(prompts: list[dict], plan: TablePlan, out: Path, who: Cast | None = None
         everybody = who or cast()
         return on_all_cores(lambda m: measure_prompt(everybody, m, plan), rest)
 
-    return measure_all(prompts, work, lambda lines: summarise(lines, plan), header, out, watch)
+    return measure_all(
+        prompts, work, lambda lines: merged(before, summarise(lines, plan)), header, out, watch
+    )
+
+
+def _kept(out: Path, prompts: list[dict], plan: TablePlan) -> dict | None:
+    """The table in `out` whose other rows are kept, None where all rows are measured or none is there."""
+    if plan.only is None or not out.is_file():
+        return None
+    before = json.loads(out.read_text(encoding="utf-8"))
+    row = next(iter(before["strategies"].values()))
+    found, wanted = (row["prompts"], row["n"], row["seeds"]), (len(prompts), plan.n, list(plan.seeds))
+    if found != wanted:
+        raise UserError(f"{out} holds rows of {found[0]} prompts, N = {found[1]}, seeds {found[2]}; the new rows would have {wanted[0]}, "
+                        f"{wanted[1]}, {wanted[2]}; measure the same, or give another file")  # fmt: skip
+    return before
+
+
+def merged(before: dict | None, new: dict) -> dict:
+    """A table with the new rows, curves and differences in the place of the old ones, in the order of `NAMES`."""
+    if before is None:
+        return new
+    rows = before["strategies"] | new["strategies"]
+    wanted = [f"{a} - {b}" for a, b in DIFFERENCES]
+    differences = before["differences"] | new["differences"]
+    return {
+        "strategies": {name: rows[name] for name in NAMES if name in rows},
+        "differences": {name: differences[name] for name in wanted if name in differences},
+        **{key: before[key] | new[key] for key in ("by_n", "rounds")},
+        "versions": new["versions"],
+    }
 
 
 def summarise(lines: list[dict], plan: TablePlan) -> dict:
