@@ -49,9 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=run_evaluate)
 
     table = commands.add_parser("table", help="measure the paper's systems, or all search strategies")
-    table.add_argument("which", nargs="?", default="paper", help="paper (default) or search")
+    table.add_argument("which", nargs="?", default="paper", help="paper (default), search or retrained")
     table.add_argument(
-        "--json", type=Path, help="file for the result; default: data/results/table.json or search.json"
+        "--json",
+        type=Path,
+        help="file for the result; default: table.json, search.json or retrained.json in data/results",
     )
     table.add_argument("--split", default="test", help="test (300 prompts, default) or dev (120)")
     table.add_argument("--limit", type=int, help="use every K-th prompt so that about this many remain")
@@ -60,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     table.add_argument(
         "--only", help="search: only these strategies, comma-separated, for example single,orm,parm"
     )
+    table.add_argument("--verifiers", help="retrained: orm=FOLDER,parm=FOLDER, or one of them")
     table.add_argument("-n", type=int, default=20, help="candidates a prompt")
     table.set_defaults(run=run_table)
 
@@ -197,20 +200,19 @@ def run_table(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from cotlib.assets import data_dir
-    from cotlib.tables import paper, search
+    from cotlib.lab.together_figures import paper_table_figure
+    from cotlib.tables import paper, retrained, search
     from cotlib.world import benchmark
 
     if options.n < 1:
         raise UserError(f"n is {options.n}; expected a whole number of at least 1")
     if options.split not in ("test", "dev"):
         raise UserError(f'there is no split "{options.split}"; expected test or dev')
-    if options.which not in ("paper", "search"):
-        raise UserError(f'there is no table "{options.which}"; expected paper or search')
+    files = {"paper": "table.json", "search": "search.json", "retrained": "retrained.json"}
+    if options.which not in files:
+        raise UserError(f'there is no table "{options.which}"; expected {", ".join(files)}')
     prompts = search.by_turns(thinned(benchmark(options.split), options.limit))
-    out = (
-        options.json
-        or data_dir() / "results" / {"paper": "table.json", "search": "search.json"}[options.which]
-    )
+    out = options.json or data_dir() / "results" / files[options.which]
     writable_folder(out.parent)
 
     def watch(lines, done, of):
@@ -221,8 +223,21 @@ def run_table(options: argparse.Namespace) -> None:
         given |= {} if options.only is None else {"only": tuple(options.only.split(","))}
         print(search.text(search.run(prompts, search.TablePlan(options.n, **given), out, watch=watch)))
         return
-    given |= {} if options.generators is None else {"generators": tuple(options.generators.split(","))}
-    print(paper.text(paper.run(prompts, paper.PaperPlan(options.n, **given), out, watch)))
+    generators = () if options.generators is None else tuple(options.generators.split(","))
+    if options.which == "retrained":
+        if len(generators) != 1:
+            raise UserError(
+                "retrained needs one tuned generator; give its name, for example --generators dpo"
+            )
+        folders = dict(pair.split("=", 1) for pair in (options.verifiers or "").split(",") if "=" in pair)
+        pair = retrained.Retrained(generators[0], folders)
+        plan = search.TablePlan(options.n, **({"seeds": (0,)} | given))
+        print(retrained.text(retrained.run(prompts, pair, plan, out, watch)))
+        return
+    given |= {"generators": generators} if generators else {}
+    result = paper.run(prompts, paper.PaperPlan(options.n, **given), out, watch)
+    paper_table_figure(result).savefig(out.with_suffix(".png"), dpi=110)
+    print(paper.text(result))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

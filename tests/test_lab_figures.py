@@ -19,7 +19,8 @@ from cotlib.lab.judging_figures import (
     relation_map,
     verdict_matrices,
 )
-from cotlib.lab.paper import NUMBERS, published, published_figure, system_name
+from cotlib.lab.paper import published_figure
+from cotlib.tables.published import NUMBERS, published, system_name
 from cotlib.world.scenes import Thing
 
 

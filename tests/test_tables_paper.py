@@ -130,4 +130,4 @@ def test_mistakes_are_one_sentence(capsys, tmp_path):
     with pytest.raises(UserError, match='no generator "dpo2" in the table; expected base, dpo,'):
         paper.PaperPlan(generators=("dpo2",))
     assert main(["table", "everything", "--json", str(tmp_path / "x.json")]) == 2
-    assert 'no table "everything"; expected paper or search' in capsys.readouterr().err
+    assert 'no table "everything"; expected paper, search, retrained' in capsys.readouterr().err

@@ -21,11 +21,11 @@ from cotlib.devices import on_all_cores
 from cotlib.errors import UserError
 from cotlib.evaluation import added, versions
 from cotlib.judging.stats import paired_difference
-from cotlib.lab.paper import NUMBERS, published, system_name
 from cotlib.loading import TUNED, VERIFIERS, generator_folder, load
 from cotlib.models.checkpoint import read_card
 from cotlib.resumable import Watch, measure_all
 from cotlib.tables import search
+from cotlib.tables.published import NUMBERS, published, system_name
 from cotlib.tables.search import Cast, close, cost_of, score, strategies, summary
 
 CORRECTOR = "self-correction"  # the generator that was tuned to correct, drawing from the prompt alone
@@ -61,7 +61,7 @@ def name_of(system: System) -> str:
 
 
 def published_row(system: System) -> dict | None:
-    """The published row of a system (`lab.paper.published`), None where the paper has none.
+    """The published row of a system (`tables.published`), None where the paper has none.
 
     Of the two rows that the paper prints for one system, the one that its text agrees with.
     """
