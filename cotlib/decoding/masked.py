@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from cotlib.decoding.noise import draw_codes, gumbel, path_uniforms
-from cotlib.decoding.schedule import check_steps, check_temperature, masked_count, temperatures
+from cotlib.decoding.ratios import masked_left
+from cotlib.decoding.schedule import check_steps, check_temperature, temperatures
 from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel, Step
 
@@ -73,7 +74,7 @@ def masked_rounds(
         guess = codes.masked_scatter(masked, drawn)
         log_p = torch.zeros(codes.shape, device=codes.device).masked_scatter(masked, drawn_log_p)
         confidence = log_p.masked_fill(~masked, float("inf")) + scale * gumbel(uniforms[:, step, 1])
-        left = masked_count(step, steps, n, int(masked[0].sum()))
+        left = masked_left(step, steps, n, int(masked[0].sum()))
         masked = remask(confidence, ~masked, left)
         codes = guess.masked_fill(masked, model.mask_id)
         go_on = yield Step(step, guess, masked, confidence, number, log_p)

@@ -22,15 +22,17 @@ def check_temperature(temperature: float, zero: bool = True) -> float:
     return temperature
 
 
-def masked_count(step: int, steps: int, n_tokens: int, unknown: int) -> int:
+def masked_count(step: int, steps: int, n_tokens: int, unknown: int, share: float | None = None) -> int:
     """Tokens left masked after `step` (from 0) of `steps`.
 
     max(1, min(unknown - 1, floor(n_tokens cos(pi/2 (step+1)/steps)))), and 0 after the last step. `unknown` is the
-    number masked before the step. At least one token is fixed per step.
+    number masked before the step. At least one token is fixed per step. share: in the place of the cosine, for those who
+    need it in another number format (`cotlib.decoding.ratios`).
     """
     if step + 1 >= steps:
         return 0
-    return max(1, min(unknown - 1, floor(n_tokens * cos(pi / 2 * (step + 1) / steps))))
+    share = cos(pi / 2 * (step + 1) / steps) if share is None else share
+    return max(1, min(unknown - 1, floor(n_tokens * share)))
 
 
 def temperatures(steps: int, start: float = 1.0) -> list[float]:

@@ -15,7 +15,8 @@ import torch
 
 from cotlib.decoding.masked import remask
 from cotlib.decoding.noise import draw_codes, gumbel, path_uniforms
-from cotlib.decoding.schedule import check_steps, masked_count, temperatures
+from cotlib.decoding.ratios import masked_left
+from cotlib.decoding.schedule import check_steps, temperatures
 from cotlib.interfaces import STEP, ImageTokenModel, Outcome, Step, Verifier
 from cotlib.search.ledger import Ledger
 from cotlib.search.paths import (
@@ -99,7 +100,7 @@ def branch_rounds(
         guess = codes.repeat_interleave(n, 0).masked_scatter(unknown, drawn)
         log_p = torch.zeros(guess.shape, device=guess.device).masked_scatter(unknown, drawn_log_p)
         confidence = log_p.masked_fill(~unknown, float("inf")) + scale * gumbel(uniforms[:, step, 1])
-        left = remask(confidence, ~unknown, masked_count(step, steps, size, int(masked[0].sum())))
+        left = remask(confidence, ~unknown, masked_left(step, steps, size, int(masked[0].sum())))
         chosen = yield Step(step, guess, left, confidence, torch.tensor(numbers), log_p)
         masked = of_chosen(left, chosen, n)
         codes = of_chosen(guess, chosen, n).masked_fill(masked, model.mask_id)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cotlib.decoding.masked import remask
 from cotlib.decoding.noise import draw_codes, gumbel, path_uniforms
-from cotlib.decoding.schedule import masked_count, temperatures
+from cotlib.decoding.ratios import masked_left
+from cotlib.decoding.schedule import temperatures
 from cotlib.interfaces import ImageTokenModel
 
 CONTINUATIONS = 4
@@ -39,7 +40,7 @@ def continue_rounds(
         guess = guess.masked_scatter(masked, drawn)
         confidence = torch.full(guess.shape, float("inf"), device=guess.device).masked_scatter(masked, log_p)
         confidence = confidence + scales[step] * gumbel(uniforms[:, step, 1])
-        masked = remask(confidence, ~masked, masked_count(step, steps, n, int(masked[0].sum())))
+        masked = remask(confidence, ~masked, masked_left(step, steps, n, int(masked[0].sum())))
     return guess
 
 

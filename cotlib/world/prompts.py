@@ -13,7 +13,7 @@ every reason to draw it (docs/LAB_BOOK.md has the measurement).
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -281,11 +281,13 @@ def corrupt(rng: np.random.Generator, metadata: dict, noise: Carelessness) -> di
 # ----- prompt files ------------------------------------------------------------------------------------------------
 
 
-def load_prompts(path: Path | str) -> list[dict]:
+def load_prompts(path: Path | str, check: Callable[[object], dict] | None = None) -> list[dict]:
     """Metadata of a JSON-lines file in GenEval's form; a line may also hold just {"prompt": "..."}.
 
-    Raises UserError naming file and line for bad JSON, unknown classes or colours, and missing keys.
+    check: makes metadata of a line or refuses it; `check_metadata`, of this world's words, unless given. Raises UserError
+    naming file and line for bad JSON, unknown classes or colours, and missing keys.
     """
+    check = check or check_metadata
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -296,7 +298,7 @@ def load_prompts(path: Path | str) -> list[dict]:
         if not line.strip():
             continue
         try:
-            prompts.append(check_metadata(json.loads(line)))
+            prompts.append(check(json.loads(line)))
         except ValueError as error:
             raise UserError(f"{path}, line {number}: {error}") from error
     if not prompts:
