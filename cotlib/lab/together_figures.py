@@ -153,6 +153,20 @@ def both_sides(result: Mapping) -> tuple[list[float], list[float]]:
     return [row["published"]["overall"] for row in rows], [row["overall"] for row in rows]
 
 
+def fair_seconds(result: Mapping) -> list[float]:
+    """Seconds of one core a prompt, one for each row, as if all generators had been measured in the same hour; to 10 ms.
+
+    Generators are measured one after the other, on a machine that may be busier at one time than at another. Best of N by the ORM is
+    the same work for each of them, so its seconds are the yardstick: all rows of a generator are scaled until that row costs what it
+    costs on the first generator. Rows of a generator without it stay as measured.
+    """
+    ours = {g: row["cost"]["seconds"] for g in SHOWN if (row := row_of(result, (g, "orm")))}
+    first = next(iter(ours.values()), 1.0)
+    return [
+        round(row["cost"]["seconds"] * first / ours.get(row["generator"], first), 2) for row in result["rows"]
+    ]
+
+
 def pareto_front(costs: Sequence[float], truths: Sequence[float]) -> list[int]:
     """Places of the systems that no other one beats, cheapest first.
 
@@ -185,7 +199,7 @@ def compute_matched(truth, budget: float, scores, right, price: float) -> tuple[
 
 def paper_table_figure(result: Mapping):
     """All rows, one block a generator: left the paper's overall score, in the middle ours with its 95 % interval, right what
-    a prompt costs. Rows that the paper has not are empty on the left. Returns a matplotlib figure.
+    a prompt costs (`fair_seconds`). Rows that the paper has not are empty on the left. Returns a matplotlib figure.
 
     The band of the paper's scores is the least that dice can do to them (`published_error`).
     """
@@ -197,7 +211,7 @@ def paper_table_figure(result: Mapping):
         heights.append(y)
     fig = Figure(figsize=(9.6, 0.19 * y + 1.15), layout="constrained")
     theirs, ours, cost = fig.subplots(1, 3, sharey=True, width_ratios=(1, 1.6, 1))
-    for place, row in zip(heights, rows, strict=True):
+    for place, row, seconds in zip(heights, rows, fair_seconds(result), strict=True):
         color, marker = SHOWN[row["generator"]]
         look = dict(color=color, marker=marker, markersize=5.5, linestyle="")
         if paper := row["published"]:
@@ -208,7 +222,7 @@ def paper_table_figure(result: Mapping):
             theirs.plot(paper["overall"], place, **look)
         ours.hlines(place, *row["ci95"], color=color, linewidth=4, alpha=0.3)
         ours.plot(row["overall"], place, **look)
-        cost.plot(row["cost"]["seconds"], place, **look)
+        cost.plot(seconds, place, **look)
     for place, row, before in zip(heights, rows, [None, *rows], strict=False):
         if before is None or before["generator"] != row["generator"]:
             name = TUNING[row["generator"]] or "the generator as it is"
@@ -268,7 +282,7 @@ def front_figure(result: Mapping, costs: Sequence[str] = ("token_passes", "secon
                  fewer: Mapping[int, float] | None = None):  # fmt: skip
     """Truth against cost of every system, one panel per cost, with the line of those that no other beats. A matplotlib figure.
 
-    costs: of "token_passes", "verifier_calls" and "seconds". Colour and marker name the generator; the systems on the line are
+    costs: of "token_passes", "verifier_calls" and "seconds" (`fair_seconds`). Colour and marker name the generator; the systems on the line are
     numbered from the cheapest on. fewer: {n: truth} of best of n by the ORM on the base, the rival at equal cost, a grey line; n
     candidates are taken to cost n / N of what the table's row with N costs.
     """
@@ -281,20 +295,20 @@ def front_figure(result: Mapping, costs: Sequence[str] = ("token_passes", "secon
                              squeeze=False)  # fmt: skip
     truths = [row["overall"] for row in rows]
     for ax, cost in zip(axes[0], costs, strict=True):
-        spent = [row["cost"][cost] for row in rows]
+        spent = fair_seconds(result) if cost == "seconds" else [row["cost"][cost] for row in rows]
         for row, x in zip(rows, spent, strict=True):
             color, marker = SHOWN[row["generator"]]
             ax.vlines(x, *row["ci95"], color=color, linewidth=2, alpha=0.25)
             ax.plot(x, row["overall"], color=color, marker=marker, markersize=6, linestyle="")
         if fewer:
-            whole = row_of(result, ("base", "orm"))
-            ax.plot([whole["cost"][cost] * n / whole["n"] for n in fewer], list(fewer.values()), color="#8A9099",
+            whole = rows.index(row_of(result, ("base", "orm")))
+            ax.plot([spent[whole] * n / rows[whole]["n"] for n in fewer], list(fewer.values()), color="#8A9099",
                     linestyle="-.", linewidth=1.2, marker="", label="ORM, fewer candidates")  # fmt: skip
         front = pareto_front(spent, truths)
         ax.plot([spent[i] for i in front], [truths[i] for i in front], color=style.PINK, linewidth=1.4, marker="",
                 drawstyle="steps-post", zorder=0)  # fmt: skip
         for number, i in enumerate(front):
-            ax.annotate(str(number + 1), (spent[i], truths[i]), textcoords="offset points", xytext=(-5, 5 + 9 * (number % 3)), fontsize=8.5,
+            ax.annotate(str(number + 1), (spent[i], truths[i]), textcoords="offset points", xytext=(-5, 5 + 9 * (number % 2)), fontsize=8.5,
                         ha="right", fontweight="bold")  # fmt: skip
         ax.set(xlabel=words[cost], xscale="log")
         _plain_log(ax.xaxis)
