@@ -7,6 +7,8 @@ ones are independent of the library's code as well.
 import math
 import random
 
+import answers_preference as preference
+import answers_together as together
 import numpy as np
 import pytest
 import torch
@@ -183,6 +185,7 @@ RIGHT = [
     understand, until_accepted,
     three_tasks, keep_rows,
     step_labels, keep_branches,
+    *preference.RIGHT, *together.RIGHT,
 ]  # fmt: skip
 
 
@@ -643,6 +646,8 @@ WRONG = [
         "keep the last",
     ),
     ("keep_branches", lambda h, n: np.array(h[-1]).reshape(n, -1).argmax(0).tolist(), "every P-th"),
+    *preference.WRONG,
+    *together.WRONG,
 ]
 
 
@@ -712,3 +717,20 @@ def test_writing_into_the_arguments_spoils_nothing():
         return answer
 
     assert examine(REGISTRY["masked_step"], greedy).state == PASSED
+
+
+def test_pictures_of_the_pairing_exercise_show_every_kind_of_prompt():
+    """More right, more wrong, as many of both, one kind only; else a mistake could not show."""
+    kinds = set()
+    for pictures, _ in REGISTRY["pair_up"].inputs():
+        for prompt in set(pictures.prompts):
+            right = [
+                bool(ok)
+                for text, ok in zip(pictures.prompts, pictures.correct, strict=True)
+                if text == prompt
+            ]
+            kinds.add(
+                (any(right), not all(right), 2 * sum(right) - len(right) > 0, 2 * sum(right) == len(right))
+            )
+    assert {(True, True, True, False), (True, True, False, False), (True, True, False, True)} < kinds
+    assert {(True, False, True, False), (False, True, False, False)} < kinds

@@ -1,11 +1,6 @@
-"""The checks of notebook 09's exercises: answers written as a learner would, right and wrong, independent of the library's code."""
+"""Right and wrong answers to the exercises of notebook 09, written as a learner would write them; see `test_exercises.py`."""
 
 import numpy as np
-import pytest
-
-from cotlib.lab.checks import FAILED, NOT_ATTEMPTED, PASSED, examine
-from cotlib.lab.exercises import REGISTRY
-from cotlib.lab.exercises.together import EXERCISES
 
 
 def compute_matched(truth, budget, scores, right, price):
@@ -94,26 +89,3 @@ WRONG = [
     ("pareto_front", records, "sort by cost"),
     ("pareto_front", lambda c, t: sorted(pareto_front(c, t)), "cheapest first"),
 ]
-
-
-@pytest.mark.parametrize("answer", RIGHT, ids=lambda fn: fn.__name__)
-def test_right_answer_passes(answer):
-    result = examine(REGISTRY[answer.__name__], answer)
-    assert result.state == PASSED, result.message
-
-
-@pytest.mark.parametrize(("name", "answer", "words"), WRONG, ids=[f"{n}-{w}" for n, _, w in WRONG])
-def test_wrong_answer_gets_its_hint(name, answer, words):
-    result = examine(REGISTRY[name], answer)
-    assert result.state == FAILED
-    assert result.hint, f"recognised as no known mistake: {result.message}"
-    assert words in result.message
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_library_passes_and_its_mistakes_are_told_apart(exercise):
-    assert REGISTRY[exercise.name] is exercise
-    assert examine(exercise, exercise.reference()).state == PASSED
-    for mistake in exercise.mistakes:
-        assert examine(exercise, mistake.fn).hint == mistake.name
-    assert examine(exercise, lambda *args: None).state == NOT_ATTEMPTED

@@ -2,14 +2,9 @@
 
 import math
 
-import pytest
 import torch
 import torch.nn.functional as F
 
-from cotlib.lab.checks import FAILED, NOT_ATTEMPTED, PASSED, examine
-from cotlib.lab.exercises.preference import EXERCISES
-
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
 
 
 # --- right answers
@@ -126,42 +121,3 @@ WRONG = [
     ("advantages", lambda r: r.clone(), "Nothing is subtracted"),
     ("advantages", lambda r: 0 - advantages(r), "sign is wrong"),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize("answer", RIGHT, ids=lambda fn: fn.__name__)
-def test_right_answer_passes(answer):
-    result = examine(BY_NAME[answer.__name__], answer)
-    assert result.state == PASSED, result.message
-
-
-@pytest.mark.parametrize(("name", "answer", "words"), WRONG, ids=[f"{n}-{w}" for n, _, w in WRONG])
-def test_wrong_answer_gets_its_hint(name, answer, words):
-    result = examine(BY_NAME[name], answer)
-    assert result.state == FAILED
-    assert result.hint, f"recognised as no known mistake: {result.message}"
-    assert words in result.message
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_library_passes_mistakes_are_told_apart_and_stubs_are_not_attempted(exercise):
-    assert examine(exercise, exercise.reference()).state == PASSED
-    for mistake in exercise.mistakes:
-        assert examine(exercise, mistake.fn).hint == mistake.name
-    assert examine(exercise, lambda *args: None).state == NOT_ATTEMPTED
-
-
-def test_pictures_of_the_pairing_exercise_show_every_kind_of_prompt():
-    """More right, more wrong, as many of both, one kind only; else a mistake could not show."""
-    kinds = set()
-    for pictures, _ in BY_NAME["pair_up"].inputs():
-        for prompt in set(pictures.prompts):
-            right = [
-                bool(ok)
-                for text, ok in zip(pictures.prompts, pictures.correct, strict=True)
-                if text == prompt
-            ]
-            kinds.add(
-                (any(right), not all(right), 2 * sum(right) - len(right) > 0, 2 * sum(right) == len(right))
-            )
-    assert {(True, True, True, False), (True, True, False, False), (True, True, False, True)} < kinds
-    assert {(True, False, True, False), (False, True, False, False)} < kinds
