@@ -5,8 +5,6 @@ import math
 import torch
 import torch.nn.functional as F
 
-
-
 # --- right answers
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cotlib.align.pairs import Pairs
 from cotlib.errors import UserError
+from cotlib.kernels.linear_logprob import linear_logprob
 from cotlib.models.generator import PictogramGenerator
 from cotlib.world.prompts import encode
 
@@ -67,33 +68,39 @@ class DPOConfig:
 # ----- log-probabilities -------------------------------------------------------------------------------------------
 
 
-def masked_log_probability(model: PictogramGenerator, text: Text, codes: Tensor, rows: Tensor) -> Tensor:
+def masked_log_probability(
+    model: PictogramGenerator, text: Text, codes: Tensor, rows: Tensor, kernel: bool = True
+) -> Tensor:
     """Sum over the masked places of log p(code | visible codes, prompt) in nats, one number a picture.
 
-    text: (token ids [B, T], validity [B, T]); codes: long [B, N]; rows: bool [B, N], the masked places.
-    Returns float [B], with gradients.
+    text: (token ids [B, T], validity [B, T]); codes: long [B, N]; rows: bool [B, N], the masked places; kernel: False
+    for plain torch on a GPU too. Returns float [B], with gradients.
     """
     hidden = model.train_hidden(*text, codes.masked_fill(rows, model.mask_id))
-    return _sum_at(model.head(hidden[rows]), codes, rows)
+    return _sum_at(model, hidden, codes, rows, kernel)
 
 
-def raster_log_probability(model: PictogramGenerator, text: Text, codes: Tensor) -> Tensor:
+def raster_log_probability(
+    model: PictogramGenerator, text: Text, codes: Tensor, kernel: bool = True
+) -> Tensor:
     """Exact log-likelihood in nats, the sum over all places of log p(code | earlier codes, prompt); float [B]."""
     rows = torch.ones_like(codes, dtype=torch.bool)
-    return _sum_at(model.head(model.train_hidden(*text, codes)[rows]), codes, rows)
+    return _sum_at(model, model.train_hidden(*text, codes), codes, rows, kernel)
 
 
-def log_probability(model: PictogramGenerator, text: Text, codes: Tensor, rows: Tensor) -> Tensor:
+def log_probability(
+    model: PictogramGenerator, text: Text, codes: Tensor, rows: Tensor, kernel: bool = True
+) -> Tensor:
     """The one of the two above that belongs to the model's order."""
     if model.config.order == "raster":
-        return raster_log_probability(model, text, codes)
-    return masked_log_probability(model, text, codes, rows)
+        return raster_log_probability(model, text, codes, kernel)
+    return masked_log_probability(model, text, codes, rows, kernel)
 
 
-def _sum_at(logits: Tensor, codes: Tensor, rows: Tensor) -> Tensor:
-    """Log-probabilities of the codes at the True places, summed for each picture [B]; logits [R, V] are theirs."""
-    loss = F.cross_entropy(logits, codes[rows], reduction="none")
-    return -torch.zeros_like(rows, dtype=loss.dtype).masked_scatter(rows, loss).sum(1)
+def _sum_at(model: PictogramGenerator, hidden: Tensor, codes: Tensor, rows: Tensor, kernel: bool) -> Tensor:
+    """Log-probabilities of the codes at the True places, summed for each picture [B]; hidden: [B, N, D]."""
+    log_p = linear_logprob(hidden[rows], model.head_weight(), codes[rows], kernel=kernel)
+    return torch.zeros_like(rows, dtype=log_p.dtype).masked_scatter(rows, log_p).sum(1)
 
 
 # ----- the loss ----------------------------------------------------------------------------------------------------

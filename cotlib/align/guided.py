@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cotlib.align.dpo import text_batch
@@ -29,6 +28,7 @@ from cotlib.align.tuning import Extra
 from cotlib.decoding import run_steps
 from cotlib.errors import UserError
 from cotlib.interfaces import CLARITY, FINAL, POTENTIAL, Step, Verifier
+from cotlib.kernels.linear_logprob import linear_logprob
 from cotlib.models.generator import PictogramGenerator
 from cotlib.search.paths import need, need_masked
 from cotlib.train.loop import rank, workers
@@ -161,7 +161,7 @@ def path_log_probability(
             fixed
         ]
         hidden = (1 + guidance) * hidden - guidance * empty
-    log_p = -F.cross_entropy(model.head(hidden), codes[fixed], reduction="none")
+    log_p = linear_logprob(hidden, model.head_weight(), codes[fixed])
     sums = torch.zeros(fixed.shape, device=fixed.device).masked_scatter(fixed, log_p).sum(1)
     scale = len(steps) / len(states) if model.config.order == "masked" else 1.0
     return scale * sums.view(len(states), -1).sum(0)

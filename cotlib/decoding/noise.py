@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cotlib.errors import UserError
+from cotlib.kernels.masked_sample import masked_sample
 
 
 def path_seed(seed: int, prompt: str, path: int) -> int:
@@ -32,17 +33,18 @@ def path_uniforms(seed: int, prompts: list[str], paths: list[int], shape: tuple[
     return torch.stack(rows)
 
 
-def draw_codes(logits: Tensor, uniforms: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Draws one code a row by the inverse of the cumulative distribution.
+draw_codes = masked_sample  # the Triton kernel on a GPU, the same tokens from plain torch elsewhere
 
-    logits: [R, V]; uniforms: [R] in [0, 1). Returns (codes [R], log-probabilities of the drawn codes [R]); the
-    temperature shapes the draw and the log-probability alike.
+
+def draw_shared(logits: Tensor, uniforms: Tensor, kernel: bool = True) -> tuple[Tensor, Tensor]:
+    """One draw for each of K candidates that look alike: (codes, log-probabilities), each [P, K, M].
+
+    logits: [P * M, V], of M places of P prompts; uniforms: [P, K, M] in [0, 1). The softmax runs once for all K.
     """
-    log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
-    cumulative = log_p.exp().cumsum(-1)
-    target = (uniforms * cumulative[:, -1]).unsqueeze(1)
-    codes = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
-    return codes.squeeze(1), log_p.gather(1, codes).squeeze(1)
+    prompts, _, places = uniforms.shape
+    draws = draw_codes(logits, uniforms.transpose(1, 2).flatten(0, 1), kernel=kernel)  # [P * M, K]
+    codes, log_p = (x.unflatten(0, (prompts, places)).transpose(1, 2) for x in draws)
+    return codes, log_p
 
 
 def gumbel(uniforms: Tensor) -> Tensor:

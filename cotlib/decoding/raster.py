@@ -12,12 +12,12 @@ from cotlib.interfaces import Step
 
 def raster_steps(
     model, prompts: list[str], paths: list[int], seed: int,
-    guidance: float | None = None, temperature: float = 1.0,
+    guidance: float | None = None, temperature: float = 1.0, kernel: bool = True,
 ) -> Generator[Step, Tensor | None, None]:  # fmt: skip
     """Yields a `Step` after each token; send back bool [B] to stop the other rows, or nothing to go on with all.
 
     Each token costs one row of the network: keys and values of text and earlier tokens are kept. In a step's
-    `codes`, places not drawn yet hold `mask_id`; `temperature` divides the logits.
+    `codes`, places not drawn yet hold `mask_id`; `temperature` divides the logits; kernel: as in `masked_rounds`.
     """
     n = model.grid[0] * model.grid[1]
     check_temperature(temperature, zero=False)
@@ -31,7 +31,8 @@ def raster_steps(
     for place in range(n):
         before = codes[:, place - 1] if place else torch.full_like(codes[:, 0], model.mask_id)
         logits = model.next_logits(cache, before, place)
-        codes[:, place], confidence[:, place] = draw_codes(logits, uniforms[:, place], temperature)
+        draw = draw_codes(logits, uniforms[:, place], temperature, kernel=kernel)
+        codes[:, place], confidence[:, place] = draw
         masked = torch.arange(n, device=codes.device).expand_as(codes) > place
         log_p = torch.zeros_like(confidence)
         log_p[:, place] = confidence[:, place]

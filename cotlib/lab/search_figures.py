@@ -28,6 +28,7 @@ LOOKS = {  # name: (label, colour, marker, filled)
     "prm": ("PRM", style.PINK, "v", True),
     "parm final": ("best of N by PARM's FINAL", style.GREEN, "^", False),
     "parm": ("PARM", style.GREEN, "^", True),
+    "halving": ("halving, by PARM's verifier", style.ORANGE, "h", True),
     "parm++": ("PARM++", style.VERMILLION, "P", True),
     "oracle": ("the judge picks (bound)", GREY, "*", False),
 }

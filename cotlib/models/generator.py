@@ -174,10 +174,13 @@ class PictogramGenerator(nn.Module):
         """Position vectors of the N image tokens in raster order, [N, D]."""
         return (self.rows[:, None] + self.columns[None]).flatten(0, 1)
 
+    def head_weight(self) -> Tensor:
+        """The head's row for each code, [V, D]."""
+        return self.code_out + self.digit_out[torch.arange(DIGITS, device=self.device), self.digits].sum(1)
+
     def head(self, hidden: Tensor) -> Tensor:
         """Final hidden states [..., D] to logits over the V image codes. Linear, so guidance may come before it."""
-        shared = self.digit_out[torch.arange(DIGITS, device=hidden.device), self.digits].sum(1)
-        return hidden @ (self.code_out + shared).T
+        return hidden @ self.head_weight().T
 
     def text(self, ids: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Token ids [P, T] to each layer's keys and values [P, heads, T, D/heads]; causal, right padding harmless."""

@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator
 
 import torch
 
-from cotlib.decoding.masked import remask
-from cotlib.decoding.noise import draw_codes, gumbel, path_uniforms
+from cotlib.decoding.masked import settle
+from cotlib.decoding.noise import draw_shared, gumbel, path_uniforms
 from cotlib.decoding.ratios import masked_left
 from cotlib.decoding.schedule import check_steps, temperatures
 from cotlib.interfaces import STEP, ImageTokenModel, Outcome, Step, Verifier
@@ -77,8 +77,9 @@ def prm(
 
 
 def branch_rounds(
-    model: ImageTokenModel, prompts: list[str], n: int, seed: int, steps: int | None, guidance: float | None
-) -> Generator[Step, list[int], None]:
+    model: ImageTokenModel, prompts: list[str], n: int, seed: int, steps: int | None, guidance: float | None,
+    kernel: bool = True,
+) -> Generator[Step, list[int], None]:  # fmt: skip
     """Masked rounds in which every prompt has one state and n branches: yields a `Step` of all branches, all of the
     first prompt first; send back the branch that each prompt goes on from.
 
@@ -91,16 +92,14 @@ def branch_rounds(
     uniforms = path_uniforms(seed, texts, numbers, (steps, 2, size)).to(model.device)
     prefix = model.prefix(prompts, guidance)
     codes = torch.full((len(prompts), size), model.mask_id, device=model.device)
-    masked = torch.ones_like(codes, dtype=torch.bool)
+    masked, left, number = torch.ones_like(codes, dtype=torch.bool), size, torch.tensor(numbers)
     for step, scale in enumerate(temperatures(steps)):
-        logits = model.logits(prefix, codes, masked).unflatten(0, (len(prompts), -1))  # [P, masked, V]
-        logits = logits.repeat_interleave(n, 0).flatten(0, 1)  # [P * n * masked, V]
         unknown = masked.repeat_interleave(n, 0)  # [P * n, N]
-        drawn, drawn_log_p = draw_codes(logits, uniforms[:, step, 0][unknown])
-        guess = codes.repeat_interleave(n, 0).masked_scatter(unknown, drawn)
-        log_p = torch.zeros(guess.shape, device=guess.device).masked_scatter(unknown, drawn_log_p)
-        confidence = log_p.masked_fill(~unknown, float("inf")) + scale * gumbel(uniforms[:, step, 1])
-        left = remask(confidence, ~unknown, masked_left(step, steps, size, int(masked[0].sum())))
-        chosen = yield Step(step, guess, left, confidence, torch.tensor(numbers), log_p)
-        masked = of_chosen(left, chosen, n)
-        codes = of_chosen(guess, chosen, n).masked_fill(masked, model.mask_id)
+        dice = uniforms[:, step, 0][unknown].view(len(prompts), n, -1)
+        drawn = draw_shared(model.logits(prefix, codes, masked), dice, kernel)
+        left = masked_left(step, steps, size, left)
+        noise = (scale, gumbel(uniforms[:, step, 1]))
+        branches = codes.repeat_interleave(n, 0)
+        record, after = settle(step, branches, unknown, drawn, noise, left, number, model.mask_id, kernel)
+        chosen = yield record
+        codes, masked = of_chosen(after, chosen, n), of_chosen(record.masked, chosen, n)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cotlib.decoding.masked import remask
+from cotlib.decoding.masked import settle
 from cotlib.decoding.noise import draw_codes, gumbel, path_uniforms
 from cotlib.decoding.ratios import masked_left
 from cotlib.decoding.schedule import temperatures
@@ -33,15 +33,15 @@ def continue_rounds(
     scales = temperatures(steps, temperature)
     distinct = list(dict.fromkeys(prompts))
     prefix = model.prefix(distinct, guidance).select(torch.tensor([distinct.index(p) for p in prompts]))
-    guess = codes
+    ids, number = codes.masked_fill(masked, model.mask_id), torch.arange(len(codes))
+    left = int(masked[0].sum())
     for step in range(done, steps):
-        logits = model.logits(prefix, guess.masked_fill(masked, model.mask_id), masked)
-        drawn, log_p = draw_codes(logits, uniforms[:, step, 0][masked])
-        guess = guess.masked_scatter(masked, drawn)
-        confidence = torch.full(guess.shape, float("inf"), device=guess.device).masked_scatter(masked, log_p)
-        confidence = confidence + scales[step] * gumbel(uniforms[:, step, 1])
-        masked = remask(confidence, ~masked, masked_left(step, steps, n, int(masked[0].sum())))
-    return guess
+        drawn = draw_codes(model.logits(prefix, ids, masked), uniforms[:, step, 0][masked])
+        left = masked_left(step, steps, n, left)
+        noise = (scales[step], gumbel(uniforms[:, step, 1]))
+        record, ids = settle(step, ids, masked, drawn, noise, left, number, model.mask_id)
+        codes, masked = record.codes, record.masked
+    return codes
 
 
 def roll_out(

@@ -377,6 +377,7 @@ for row in run["notebooks"]:
 #
 # | word | meaning here |
 # |---|---|
+# | advantage | how much better a picture's reward is than the mean of the other pictures of its prompt |
 # | alignment, preference tuning | training that makes right pictures likelier than wrong ones |
 # | balanced accuracy | mean of the shares of right pictures accepted and wrong ones refused; one half is chance |
 # | branch | one of several draws from the same half-drawn picture |
@@ -386,19 +387,25 @@ for row in run["notebooks"]:
 # | code | number of an image token, 0 to 1023; stands for an 8 x 8 patch of the picture |
 # | coverage, pass@N | share of prompts with at least one right picture among N |
 # | decode | turn codes into pixels |
+# | DPO | direct preference optimisation: tuning on pairs of a right and a wrong picture, without a reward model |
 # | fault | one thing to change in a picture: missing, wrong, extra, or to be moved |
 # | fine-tuned verifier | trained on this generator's own pictures as well; a zero-shot one has never seen them |
+# | Goodhart | what is chosen by a score stops meaning what the score meant |
 # | guidance | pushing the generator away from what it would draw without the prompt |
 # | interval | range of values that the measurement is compatible with; here always 95 % |
 # | judge | detector and rules that decide whether a picture is right; measures, never chooses |
 # | ledger | what a result cost: token passes, verifier calls, decodes, seconds |
 # | local edit | correction that keeps what is right and draws only the cells concerned |
+# | margin | log p of the chosen picture minus that of the rejected one, minus the same difference of the reference |
 # | mask | mark of a token that is not drawn yet |
 # | ORM, PRM | verifiers of finished pictures, and of every step |
+# | over-optimisation | what is minimised goes on improving after what is wanted has turned |
 # | P(yes) | a verifier's number: how likely the answer yes is |
 # | PARM, PARM++ | asks when a picture is clear and stops what cannot end well; ++ also says what is wrong and corrects it |
+# | Pareto front | the systems that no other one beats: who costs no more is not right as often |
 # | pass rate | share of a prompt's pictures that are right |
 # | path | one run of the generator, with its own dice |
+# | policy, reference | the generator while it is tuned, and the fixed one it is compared with |
 # | potential | PARM's second question: will this path end in a right picture? |
 # | prompt | the sentence that says what to draw |
 # | ranking | share of pairs of a right and a wrong picture of one prompt that a verifier orders rightly |
@@ -408,6 +415,7 @@ for row in run["notebooks"]:
 # | rollout | a continuation of a half-drawn picture to its end |
 # | round, step | one pass over the canvas: guess all, keep the surest, hide the rest |
 # | search | the loop around the networks: how many paths, which to stop, which to keep |
+# | SFT term | minus the log-probability of the chosen pictures, added to the DPO loss; it holds their level |
 # | token | one of the 64 pieces of a picture, or one word of a prompt |
 # | truth | what a drawn scene really holds; known exactly for scenes we draw ourselves |
 # | verifier | network that scores a prompt and a picture; may choose |

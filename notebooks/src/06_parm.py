@@ -827,6 +827,7 @@ print(f"in {lost_half} of {len(records)} prompts all right paths were stopped")
 # ### All strategies
 #
 # Some strategies are missing here, PRM above all. The next cell reads a **stored result**: all strategies on the same test prompts, in a run of its own, made by `python -m cotlib table search`.
+# (ORM, PARM and halving were timed together, later and on a faster machine: compare their seconds with each other only.)
 
 # %%
 from cotlib.errors import UserError
@@ -840,14 +841,14 @@ except UserError:
 if long:
     about = long["strategies"]["parm"]
     print(f"stored: {about['prompts']} test prompts, N = {about['n']}, seeds {about['seeds']}")
-    shown = ("single", "logprob", "orm-zs", "orm", "prm-zs", "prm", "parm", "oracle")
+    shown = ("single", "logprob", "orm-zs", "orm", "prm-zs", "prm", "parm", "halving", "oracle")
     for name in shown:
         item, cost = long["strategies"][name], cost_of(long["strategies"][name], name)
         print(
             f"{name:8} {item['overall']:.3f}   {item['ci95'][0]:.3f} to {item['ci95'][1]:.3f}   {cost['passes']:5.1f} k passes"
             f" {cost['calls']:6.1f} asked {cost['seconds']:6.2f} s"
         )
-    for name in ("parm - orm", "prm - orm", "orm - orm-zs"):
+    for name in ("parm - orm", "halving - orm", "halving - parm", "prm - orm", "orm - orm-zs"):
         print("{:14} {:+.3f}   {:+.3f} to {:+.3f}".format(name, *long["differences"][name]))
     for k in ("8", "12", "16", "20"):
         print("ORM with {:>2} candidates   {:.3f}   {:.3f} to {:.3f}".format(k, *long["by_n"]["orm"][k]))
@@ -1058,7 +1059,7 @@ show(
 # - Stopping is exact: those that go on draw what they would have drawn. A search can be replayed on written answers, with any thresholds, for nothing.
 # - Passes are not seconds. What stopping saves at the generator, asking spends at the verifier.
 # - Where a guess is clear, its potential is certain. Knowing *when* it is clear is the hard part, since that is a question about the future.
-# - Compare the paths of a prompt with each other rather than with a threshold: successive halving is right as often as best of 20, for two thirds of its passes. It is not PARM any more, and needs no CLARITY.
+# - Compare the paths of a prompt with each other rather than with a threshold: successive halving is right as often as best of 20, for about two thirds of its passes. It is not PARM any more, and needs no CLARITY.
 # - With an outcome verifier that is nearly always right, stopping cannot improve the choice. The rival is not best of 20 but best of as many as the same compute buys. The paper's gain of PARM over ORM does *not*
 #   come back in this world.
 # - Train a question where it will be asked; choose thresholds on development prompts.
