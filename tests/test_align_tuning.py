@@ -183,11 +183,13 @@ SCRIPT = """
 import sys; sys.path.insert(0, "tests")
 from test_align_tuning import *
 from cotlib.align.tuning import join, rank
+from cotlib.train.loop import wait
 join()
 model, validation = watched(tiny(), pictures=3, every=2, patience=0)
 tuned = tune(model, some_pairs(), CONFIG, seed=3, validation=validation)
 if rank() == 0:
     torch.save(tuned.curves, sys.argv[1])
+wait()
 """
 
 

@@ -7,6 +7,7 @@ Data-parallel runs need no other code: under `torchrun --nproc_per_node 2 -m cot
 clock are averaged over the processes, and only rank 0 writes.
 """
 
+import atexit
 import os
 import time
 from collections.abc import Callable
@@ -122,7 +123,14 @@ def start_workers() -> None:
     """Joins the process group when launched by `torchrun`; does nothing in a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(leave)
         torch.set_num_threads(1)
+
+
+def leave() -> None:
+    """Leaves the process group. Who ends without doing so may be aborted by threads that still wait for the others."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def rank() -> int:
