@@ -656,7 +656,7 @@ print(
 # %% [markdown]
 # Loss, margin and the share of pairs in the right order all go on improving to the end. Truth does not. That is **over-optimisation**: what you minimise and what you want part ways (Rafailov et al., arXiv 2406.02900,
 # measure it for language models). The star marks the weights that were kept. Two cautions. The best of seven measurements is chosen by luck as well as by merit; its true value lies lower. And these 65 prompts are *training* prompts, if without pairs. On new combinations
-# the gain is smaller: the probe of section 5 found four points.
+# the gain is smaller; notebook 09 measures it.
 #
 # ## 8 A second round
 #
