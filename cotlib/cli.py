@@ -69,13 +69,13 @@ def build_parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="run a recipe of data/")
     train.add_argument(
         "stage",
-        help="tokenizer, detector, generator-clean, -base, -raster, verifier-paths, -zs, -orm, -prm, -parm, -parm-plus, -thresholds, corrector",
+        help="tokenizer, detector, generator-clean, -base, -raster, verifier-paths, -zs, -orm, -prm, -parm, -parm-plus, -thresholds, corrector, dpo-pictures, dpo, dpo-iter, dpo-guided-orm, dpo-guided-parm",
     )
     train.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     train.add_argument("--minutes", type=float, help="time budget; default: the recipe's own")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--init", type=Path, help="checkpoint folder to begin from, where a stage needs one")
-    train.add_argument("--data", type=Path, help="folder that verifier-paths wrote (verifier stages)")
+    train.add_argument("--data", type=Path, help="folder that verifier-paths or dpo-pictures wrote")
     train.add_argument("--resume", action="store_true", help="go on from the last saved state in --out")
     train.set_defaults(run=run_train)
 
@@ -85,10 +85,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", default="base", help="base, clean, or a checkpoint folder")
+    parser.add_argument(
+        "--weights",
+        default="base",
+        help="base, clean, dpo, dpo-iter, dpo-guided-orm, dpo-guided-parm, or a checkpoint folder",
+    )
     parser.add_argument("--order", default="masked", help="masked (default) or raster")
     parser.add_argument(
-        "--strategy", default="single", help="single, logprob, orm-zs, orm, prm-zs, prm, parm, parm++, oracle"
+        "--strategy",
+        default="single",
+        help="single, logprob, orm-zs, orm, prm-zs, prm, parm, halving, parm++, oracle",
     )
     parser.add_argument("-n", type=int, default=1, help="candidates a prompt")
     parser.add_argument("--steps", type=int, help="masked rounds; default: the model's own")
