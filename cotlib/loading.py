@@ -22,8 +22,6 @@ VERIFIERS = {
     "parm++": "verifier-parm-plus",
 }
 
-LLAVA = ("LlavaQwenForCausalLM", "llava_qwen", "LlavaOnevisionForConditionalGeneration", "llava_onevision")
-
 
 def load(
     what: str, *, order: str = "masked", weights: str = "base", kind: str = "detector", device: str = "cpu",
@@ -67,12 +65,15 @@ def load(
             )
         return kinds[kind]()
     if what == "verifier":
-        if weights not in VERIFIERS and published(weights, *LLAVA):
-            from cotlib.models.published.llava import LlavaVerifier
+        if weights not in VERIFIERS and Path(weights).is_dir():
+            from cotlib.models.published.llava_files import CLASSES
 
-            return LlavaVerifier.from_pretrained(
-                weights, device, questions=questions, paper_compatible=paper_compatible
-            )
+            if published(weights, *CLASSES):
+                from cotlib.models.published.llava import LlavaVerifier
+
+                return LlavaVerifier.from_pretrained(
+                    weights, device, questions=questions, paper_compatible=paper_compatible
+                )
         from cotlib.verifying import LearnedVerifier
 
         return LearnedVerifier.from_pretrained(verifier_folder(weights), device)

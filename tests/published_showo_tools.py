@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
+from cotlib.decoding.ratios import mask_ratio
+
 TEXT, NEW, CODES = 50295, 10, 8192
 WIDTH, LAYERS, HEADS, INNER = 32, 3, 2, 48
 END = 50256  # <|endoftext|>, both bos and eos
@@ -214,3 +216,15 @@ def header_bytes(shapes: dict[str, list[int]], dtypes: dict[str, str] | None = N
         start += count
     header = len(json.dumps(said, separators=(",", ":")))
     return start, 8 + header + -header % 8 + start
+
+
+def masked_after(tokens: int, steps: int, schedule: str = "cosine") -> list[int]:
+    """How many of `tokens` Show-o's loop leaves masked after each step, at most one less than before and at least one.
+
+    The last entry is 1 as in its code, though the loop returns the full draw of that step and nothing stays masked.
+    """
+    left = [tokens]
+    for step in range(steps):
+        asked = int((tokens * mask_ratio((step + 1) / steps, schedule)).floor())
+        left.append(max(1, min(left[-1] - 1, asked)))
+    return left[1:]

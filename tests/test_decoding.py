@@ -10,13 +10,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from published_showo_tools import masked_after
 
 from cotlib.decoding import masked_rounds, run_steps, sample_masked
-from cotlib.decoding.masked import guide, remask
+from cotlib.decoding.masked import guide
 from cotlib.decoding.noise import draw_codes, gumbel, path_seed, path_uniforms
-from cotlib.decoding.ratios import masked_after, masked_left
+from cotlib.decoding.ratios import masked_left
 from cotlib.decoding.schedule import check_steps, check_temperature, masked_count, temperatures
 from cotlib.errors import UserError
+from cotlib.kernels.remask_step import remask
 
 # Worked out from the published code's formula, in its float32, for 18 rounds of 256 tokens. Its loop would keep one token hidden after
 # the last round but returns the full guess all the same; here nothing stays hidden.

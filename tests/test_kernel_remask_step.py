@@ -4,10 +4,9 @@ import pytest
 import torch
 from kernel_tools import CAPABILITIES, DEVICE, PLACES, assembly, needs_triton, run_kernels, spills
 
-from cotlib.decoding.masked import remask
 from cotlib.errors import UserError
 from cotlib.kernels import remask_step as module
-from cotlib.kernels.remask_step import cost, launch, meta, reference, remask_step
+from cotlib.kernels.remask_step import cost, launch, meta, reference, remask, remask_step
 
 MASK = 9999
 # a power of two; ragged; one row; one token; the 512-pixel grid

@@ -23,6 +23,7 @@ from published_showo_tools import (
     WIDTH,
     Letters,
     header_bytes,
+    masked_after,
     showo_shapes,
     write_magvit,
     write_showo,
@@ -31,7 +32,7 @@ from published_showo_tools import (
 
 from cotlib.decoding import masked_rounds, sample_masked
 from cotlib.decoding.noise import path_uniforms
-from cotlib.decoding.ratios import mask_ratio, masked_after
+from cotlib.decoding.ratios import mask_ratio
 from cotlib.decoding.schedule import temperatures
 from cotlib.errors import UserError
 from cotlib.models.published import showo_files

@@ -11,7 +11,6 @@ of the file.) A killed run goes on from its last state with the same curve.
 More than one process: `accelerate launch` where accelerate is installed, else `torchrun`; the code is the same.
 """
 
-import atexit
 import copy
 import hashlib
 import json
@@ -32,7 +31,7 @@ from cotlib.errors import UserError
 from cotlib.interfaces import Judge
 from cotlib.judging.stats import task_means
 from cotlib.models.generator import PictogramGenerator
-from cotlib.train.loop import average_gradients, leave, rank, slowest, start_workers, workers
+from cotlib.train.loop import average_gradients, rank, slowest, start_workers, workers
 
 WARM_UP = 10  # updates in which the learning rate rises to its full value
 STATE = "resume.pt"
@@ -323,10 +322,8 @@ def join() -> torch.device:
         torch.cuda.set_device(device)
         return device
     state = PartialState()
-    if state.num_processes > 1:
-        atexit.register(leave)
-        if state.device.type == "cpu":
-            torch.set_num_threads(1)
+    if state.num_processes > 1 and state.device.type == "cpu":
+        torch.set_num_threads(1)
     return state.device
 
 

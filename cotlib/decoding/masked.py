@@ -19,21 +19,12 @@ from cotlib.decoding.ratios import masked_left
 from cotlib.decoding.schedule import check_steps, check_temperature, temperatures
 from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel, Step
-from cotlib.kernels.remask_step import least, remask_step
+from cotlib.kernels.remask_step import remask_step
 
 
 def guide(cond: Tensor, uncond: Tensor, w: float) -> Tensor:
     """Classifier-free guidance as in Show-o: (1 + w) cond - w uncond, elementwise; w = 0 is no guidance."""
     return (1 + w) * cond - w * uncond
-
-
-def remask(confidence: Tensor, known: Tensor, left: int) -> Tensor:
-    """Which tokens stay masked: the `left` least confident of the unknown ones.
-
-    confidence: float [B, N]; known: bool [B, N], never masked again. Returns bool [B, N] with `left` True a row.
-    Ties go to the lower position.
-    """
-    return least(confidence.masked_fill(known, float("inf")), left)
 
 
 def settle(

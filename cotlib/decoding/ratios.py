@@ -40,15 +40,3 @@ def mask_ratio(share: float, schedule: str = "cosine") -> Tensor:
 def masked_left(step: int, steps: int, tokens: int, unknown: int) -> int:
     """`schedule.masked_count` with the cosine as Show-o computes it: what the loops use."""
     return masked_count(step, steps, tokens, unknown, float(mask_ratio((step + 1) / steps)))
-
-
-def masked_after(tokens: int, steps: int, schedule: str = "cosine") -> list[int]:
-    """How many of `tokens` Show-o's loop leaves masked after each step, at most one less than before and at least one.
-
-    The last entry is 1 as in its code, though the loop returns the full draw of that step and nothing stays masked.
-    """
-    left = [tokens]
-    for step in range(steps):
-        asked = int((tokens * mask_ratio((step + 1) / steps, schedule)).floor())
-        left.append(max(1, min(left[-1] - 1, asked)))
-    return left[1:]

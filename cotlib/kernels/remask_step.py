@@ -55,15 +55,19 @@ def reference(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The same in plain torch; k is int64 [B]."""
     confidence = (log_p + temperature * noise).masked_fill_(known, float("inf"))
-    hidden = least(confidence, k[:, None])
+    hidden = remask(confidence, known, k[:, None])
     wrong = ((k < 0) | (k > (~known).sum(1)))[:, None]
     ids = (tokens + offset).masked_fill_(hidden, mask_id).masked_fill_(wrong, -1)
     return ids, ~(hidden | wrong), confidence.masked_fill_(wrong, float("nan"))
 
 
-def least(values: Tensor, k: Tensor | int) -> Tensor:
-    """True at the k smallest of each row, of equals the one further left; values: [B, N], k: one int or int64 [B, 1]."""
-    order = values.argsort(dim=1, stable=True)
+def remask(confidence: Tensor, known: Tensor, k: Tensor | int) -> Tensor:
+    """Which tokens stay masked: the k least confident of the unknown ones.
+
+    confidence: float [B, N]; known: bool [B, N], never masked again; k: one int or int64 [B, 1]. Returns bool [B, N] with
+    k True a row. Ties go to the lower position.
+    """
+    order = confidence.masked_fill(known, float("inf")).argsort(dim=1, stable=True)
     first = (torch.arange(order.shape[1], device=order.device) < k).expand_as(order)
     return torch.zeros_like(order, dtype=torch.bool).scatter_(1, order, first)
 

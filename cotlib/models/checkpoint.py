@@ -104,6 +104,11 @@ def _base_state(folder: Path, card: dict) -> dict[str, torch.Tensor]:
     return load_file(_find_base(folder, card["base"]) / WEIGHTS) if "base" in card else {}
 
 
+def weights_hash(folder: Path | str) -> str:
+    """The hash of a checkpoint's weights, from its card; UserError as in `read_card`."""
+    return read_card(folder)["sha256"]
+
+
 def read_card(folder: Path | str) -> dict:
     """The card of a checkpoint folder; UserError when it cannot be read."""
     try:

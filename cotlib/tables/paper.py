@@ -22,7 +22,7 @@ from cotlib.errors import UserError
 from cotlib.evaluation import added, versions
 from cotlib.judging.stats import paired_difference
 from cotlib.loading import TUNED, VERIFIERS, generator_folder, load
-from cotlib.models.checkpoint import read_card
+from cotlib.models.checkpoint import weights_hash
 from cotlib.resumable import Watch, measure_all
 from cotlib.tables import search
 from cotlib.tables.published import NUMBERS, published, system_name
@@ -188,7 +188,7 @@ def weights_of(generator: str) -> list[str]:
     """Hashes of everything that the systems of a generator depend on."""
     own = data_dir() / "corrector" if generator == CORRECTOR else generator_folder("masked", generator)
     folders = [own, *(data_dir() / name for name in (*VERIFIERS.values(), "corrector", "detector"))]
-    return [read_card(folder)["sha256"] for folder in folders]
+    return [weights_hash(folder) for folder in folders]
 
 
 def summarise(parts: dict[str, list[dict]], plan: PaperPlan) -> dict:

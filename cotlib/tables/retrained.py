@@ -21,7 +21,7 @@ from cotlib.errors import UserError
 from cotlib.evaluation import versions
 from cotlib.judging.stats import paired_difference
 from cotlib.loading import generator_folder, load, verifier_folder
-from cotlib.models.checkpoint import read_card
+from cotlib.models.checkpoint import read_card, weights_hash
 from cotlib.resumable import Watch, measure_all
 from cotlib.search import orm, parm
 from cotlib.search.paths import draw
@@ -79,8 +79,8 @@ def run(prompts: list[dict], pair: Retrained, plan: TablePlan, out: Path, watch:
     folders = {
         name: (verifier_folder(name), verifier_folder(str(folder))) for name, folder in pair.folders.items()
     }
-    weights = {"generator": _sha(generator_folder("masked", pair.generator))}
-    weights |= {name: [_sha(folder) for folder in both] for name, both in folders.items()}
+    weights = {"generator": weights_hash(generator_folder("masked", pair.generator))}
+    weights |= {name: [weights_hash(folder) for folder in both] for name, both in folders.items()}
     header = json.dumps([weights, plan.n, list(plan.seeds), [m["prompt"] for m in prompts]])
 
     def work(rest: list[dict]) -> Iterator[dict]:
@@ -113,7 +113,3 @@ def text(result: dict) -> str:
     for name, (d, low, high) in result["differences"].items():
         lines.append(f"{name:28s} {d:+.3f}  ({low:+.3f} to {high:+.3f})")
     return "\n".join(lines)
-
-
-def _sha(folder: Path) -> str:
-    return read_card(folder)["sha256"]

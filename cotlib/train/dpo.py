@@ -33,7 +33,7 @@ from cotlib.align.tuning import STATE, Validation, join, tune
 from cotlib.assets import data_dir
 from cotlib.errors import UserError
 from cotlib.loading import load, verifier_folder
-from cotlib.models.checkpoint import base_folder, read_card
+from cotlib.models.checkpoint import base_folder, weights_hash
 from cotlib.models.generator import PictogramGenerator
 from cotlib.train.loop import rank
 from cotlib.train.verifier_paths import load_paths, read_header
@@ -73,7 +73,7 @@ def run_pictures(out: Path, seed: int = 1, minutes: float | None = None, resume:
         raise UserError("dpo-pictures draws with a generator; give its folder with --init")
     model = PictogramGenerator.from_pretrained(start)
     model.tokenizer = load("tokenizer")
-    made_by = {"generator": _sha(start), "judge": _sha(data_dir() / "detector")}
+    made_by = {"generator": weights_hash(start), "judge": weights_hash(data_dir() / "detector")}
     return draw_pictures(model, load("judge"), plan or PicturesPlan(seed=seed), out, made_by, resume, minutes)
 
 
@@ -89,7 +89,7 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
         raise UserError(f"{stage} goes on from {recipe.start} and needs pictures drawn by it; give the folders of "
                         "both with --init and --data")  # fmt: skip
     pictures, header = read_pictures(Path(data))
-    if header.get("generator") != _sha(start):
+    if header.get("generator") != weights_hash(start):
         raise UserError(f"the pictures in {data} were drawn by another generator than {start}; draw them with "
                         f"`python -m cotlib train dpo-pictures --init {start}`")  # fmt: skip
     pairs, held = hold_out(pair_up(pictures, recipe.most), recipe.validate[0])
@@ -105,7 +105,7 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
         what = {
             "guided": asdict(recipe.guided),
             "reward": recipe.reward,
-            "verifier": _sha(verifier_folder(recipe.reward)),
+            "verifier": weights_hash(verifier_folder(recipe.reward)),
         }
     validation = Validation(held, load("judge"), pictures=recipe.validate[1], every=75, patience=0)
     tuned = tune(model, pairs, recipe.dpo, seed, _watch, validation=validation, extra=extra, what=what, folder=out,
@@ -114,7 +114,7 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
                "truth_before": round(tuned.curves[0]["truth_before"], 4), "pairs": len(pairs.prompts)}  # fmt: skip
     if rank() == 0:
         card = {"model": "generator", "stage": stage, "seed": seed, "command": command_line(stage), "metrics": metrics,
-                "tuned_from": {"folder": Path(start).name, "sha256": _sha(start)}, "pairs": pairs.counts,
+                "tuned_from": {"folder": Path(start).name, "sha256": weights_hash(start)}, "pairs": pairs.counts,
                 "pairs_by_task": by_task(pairs.prompts), "dpo": asdict(recipe.dpo), "reward": what,
                 "curves": thinned(tuned.curves)}  # fmt: skip
         tuned.model.save_pretrained(out, card, base=base_folder(start) or start)
@@ -151,10 +151,6 @@ def thinned(curves: list[dict], width: int = 10) -> dict[str, list[float]]:
 def _watch(update: int, curves: dict) -> None:
     if update % 25 == 0 or "truth" in curves:
         print(json.dumps({k: round(v, 4) for k, v in curves.items()}), flush=True)
-
-
-def _sha(folder: Path | str) -> str:
-    return read_card(folder)["sha256"]
 
 
 def command_line(stage: str) -> str:

@@ -123,12 +123,12 @@ def start_workers() -> None:
     """Joins the process group when launched by `torchrun`; does nothing in a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        atexit.register(leave)
         torch.set_num_threads(1)
 
 
+@atexit.register
 def leave() -> None:
-    """Leaves the process group. Who ends without doing so may be aborted by threads that still wait for the others."""
+    """Leaves the process group, if there is one. Who ends without doing so may be aborted by threads that still wait for the others."""
     if dist.is_initialized():
         dist.destroy_process_group()
 

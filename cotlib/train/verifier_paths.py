@@ -27,7 +27,7 @@ from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel
 from cotlib.judging.rules import judge_detections
 from cotlib.loading import generator_folder, load
-from cotlib.models.checkpoint import read_card
+from cotlib.models.checkpoint import weights_hash
 from cotlib.train.loop import rank, start_workers, wait, workers
 from cotlib.train.verifier_rollouts import roll_out
 from cotlib.verifying.repair import things_of
@@ -160,8 +160,8 @@ def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = F
     plan = plan or PathsPlan(seed=seed)
     weights = "base" if start is None else str(start)
     model, judge, out = load("generator", weights=weights), load("judge"), Path(out)
-    header = {"generator": read_card(generator_folder("masked", weights))["sha256"], "steps": model.config.steps,
-              "guidance": model.config.guidance, "judge": read_card(data_dir() / "detector")["sha256"],
+    header = {"generator": weights_hash(generator_folder("masked", weights)), "steps": model.config.steps,
+              "guidance": model.config.guidance, "judge": weights_hash(data_dir() / "detector"),
               "plan": asdict(plan)}  # fmt: skip
     files = files_of(plan)
     if rank() == 0:

@@ -132,7 +132,7 @@ def _threshold_of_first(confidence: Tensor, known: Tensor, left: int) -> Tensor:
 
 MASKED_STEP = Exercise(
     name="masked_step",
-    where="cotlib.decoding.masked:remask",
+    where="cotlib.kernels.remask_step:remask",
     inputs=_step_inputs,
     mistakes=(
         Mistake(

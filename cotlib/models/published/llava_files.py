@@ -36,6 +36,12 @@ TEXT_FIELDS = (
     "max_window_layers",
 )  # fmt: skip
 HEADS = ("lm_head.weight", "language_model.lm_head.weight")
+CLASSES = (
+    "LlavaQwenForCausalLM",
+    "llava_qwen",
+    "LlavaOnevisionForConditionalGeneration",
+    "llava_onevision",
+)  # in config.json
 MODES = ("pad", "anyres")
 
 
@@ -56,8 +62,7 @@ def load_llava(
 
     if mode not in MODES:
         raise UserError(f'mode is "{mode}"; expected {" or ".join(MODES)}')
-    raw = read_config(folder, "LlavaQwenForCausalLM", "llava_qwen", "LlavaOnevisionForConditionalGeneration",
-                      "llava_onevision")  # fmt: skip
+    raw = read_config(folder, *CLASSES)
     weights = open_weights(folder)
     original = "vision_config" not in raw or "mm_vision_tower" in raw
     try:
