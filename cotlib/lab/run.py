@@ -5,8 +5,8 @@
 
 Exit code 1 when a notebook raises, claims something that no longer holds, or needs more time or memory than it may.
 The notebooks themselves are never written: a copy runs in memory, with a throw-away progress file, so a run neither
-changes the repository nor a learner's answers. Peak memory is that of the kernel with all its children, sampled ten
-times a second, or the system's own record of the kernel's peak (Linux, Windows) where that is higher.
+changes the repository nor a learner's answers. Peak memory is that of the kernel with all its children, sampled ten times a
+second and after every code cell, or the system's own record of the kernel's peak (Linux, Windows) where that is higher.
 """
 
 from __future__ import annotations
@@ -76,7 +76,11 @@ class MemoryMeter(threading.Thread):
 
     def run(self):
         while not self.done.wait(self.interval):
-            self.peak = max(self.peak, self.now(), self.recorded_peak())
+            self.look()
+
+    def look(self) -> None:
+        """One reading; for moments when something may be over before the next regular one."""
+        self.peak = max(self.peak, self.now(), self.recorded_peak())
 
     def now(self) -> int:
         try:
@@ -108,6 +112,7 @@ def execute(path: Path, budget: Budget, after_cell=lambda: None) -> Result:
 
     def through(cell, **_):
         if cell.cell_type == "code":
+            meters[0].look()
             after_cell()
 
     client = NotebookClient(
