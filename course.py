@@ -35,6 +35,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 OLDEST_PYTHON = (3, 11)
 NEWER_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
 OLDEST_TORCH = (2, 9)
+EVERYTHING = ".[lab,test,gpu,published]"
 BUSY = "being installed"  # the stamp while pip works; still there at the next call: that run was cut short
 
 
@@ -128,8 +129,11 @@ def choose_torch(pin: str, spec, installed, system: str, nvidia: bool, cpu_index
 
 
 def constraints_for(committed: str, torch_version: str, ours: bool) -> str:
-    """The versions pip must keep to: the tested ones in our .venv, in anybody else's only the torch it has."""
-    tested = [line for line in committed.splitlines() if ours and not line.startswith("torch==")]
+    """The versions pip must keep to: the tested ones in our .venv, in anybody else's only the torch it has. Another
+    torch than the tested one brings or asks for a Triton of its own."""
+    is_tested = f"torch=={torch_version.split('+')[0]}" in committed.splitlines()
+    dropped = ("torch==",) if is_tested else ("torch==", "triton==")
+    tested = [line for line in committed.splitlines() if ours and not line.startswith(dropped)]
     return "\n".join([*tested, f"torch=={torch_version}", ""])
 
 
@@ -138,7 +142,7 @@ def minutes(gigabytes: float, unpacking: float) -> str:
     return f"about {max(1, round((gigabytes * 1000 / 6 + unpacking) / 60))} min on a 50 Mbit/s line"
 
 
-DISK_FULL = "The disk is full: free about 2.5 GB"
+DISK_FULL = "The disk is full: free about 3.2 GB"
 NO_NETWORK = (
     "The package index cannot be reached: connect to the network, or set HTTPS_PROXY or PIP_INDEX_URL"
 )
@@ -261,14 +265,14 @@ def install_torch(place: Place, install: list, spec) -> str:
     if not route.arguments:
         print(f"  2/4 PyTorch: {route.what}")
         return installed
-    need_disk(ROOT, route.disk + 0.7)
+    need_disk(ROOT, route.disk + 1.4)
     try:
         stage(f"2/4 PyTorch: {route.what}", minutes(route.fetch, 30), [*install, *route.arguments])
     except SetupError:
         if CPU_INDEX not in route.arguments:
             raise
         route = choose_torch(pin, None, cpu_index_up=lambda: False, **facts)
-        need_disk(ROOT, route.disk + 0.7)
+        need_disk(ROOT, route.disk + 1.4)
         stage(f"2/4 PyTorch again: {route.what}", minutes(route.fetch, 30), [*install, *route.arguments])
     version = imported_torch(place.python)
     if not version:
@@ -284,9 +288,9 @@ def prepare(place: Place, spec=None) -> None:
         return
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text(f"{time.ctime()}  Python {platform.python_version()}  {platform.platform()}\n", "utf-8")
-    print(f"Setting up the course, once ({minutes(0.35, 120)}); details in {LOG.relative_to(ROOT)}")
+    print(f"Setting up the course, once ({minutes(0.55, 140)}); details in {LOG.relative_to(ROOT)}")
     if state in ("missing", "broken"):
-        need_disk(ROOT, 2.5)
+        need_disk(ROOT, 3.2)
         make_venv(place, state)
     else:
         print(f"  1/4 environment: {place.prefix}")
@@ -309,7 +313,7 @@ def prepare(place: Place, spec=None) -> None:
         pins = LOG.parent / "constraints.txt"
         committed = (ROOT / "constraints.txt").read_text("utf-8")
         pins.write_text(constraints_for(committed, version, place.ours), "utf-8")
-        stage("3/4 the course's packages", minutes(0.15, 60), [*install, "-c", pins, "-e", ".[lab,test]"])
+        stage("3/4 the course's packages", minutes(0.35, 80), [*install, "-c", pins, "-e", EVERYTHING])
         everything = "import torch, transformers, jupyterlab, cotlib"
         stage("4/4 first import", "seconds", [place.python, "-P", "-c", everything])
     except SetupError as error:

@@ -185,6 +185,12 @@ def test_constraints_keep_the_torch_that_is_there():
     assert course.constraints_for(committed, "2.11.0+cpu", False) == "torch==2.11.0+cpu\n"
 
 
+def test_triton_is_pinned_only_beside_the_torch_it_was_tested_with():
+    committed = "torch==2.13.0\ntriton==3.7.1\n"
+    assert "triton==3.7.1" in course.constraints_for(committed, "2.13.0+cpu", True)
+    assert "triton" not in course.constraints_for(committed, "2.11.0+cu128", True)
+
+
 def test_an_unreachable_index_is_found_out_quickly():
     assert not course.reachable("http://127.0.0.1:9/", seconds=1)
 
@@ -304,7 +310,7 @@ def test_when_the_cpu_index_fails_the_default_one_is_tried(machine, monkeypatch,
 def test_a_small_disk_is_noticed_before_anything_is_made(machine, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(course.shutil, "disk_usage", lambda folder: usage(9e9, 8e9, 1e9))
-    with pytest.raises(course.SetupError, match=r"1\.0 GB are free here, about 2\.5 GB are needed"):
+    with pytest.raises(course.SetupError, match=r"1\.0 GB are free here, about 3\.2 GB are needed"):
         course.prepare(machine.place)
     assert machine.done == [] and not machine.place.prefix.exists()
 

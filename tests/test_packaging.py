@@ -7,6 +7,7 @@ import sys
 import tomllib
 import venv
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_constraints_are_exact_and_satisfy_what_is_asked_for():
         assert match, line
         pins[canonicalize_name(match[1])] = Version(match[2])
     assert len(pins) == len(lines)
-    for line in [*PROJECT["dependencies"], *EXTRAS["lab"], *EXTRAS["test"]]:
+    for line in [*PROJECT["dependencies"], *chain(*EXTRAS.values())]:
         wanted = Requirement(line)
         assert pins[canonicalize_name(wanted.name)] in wanted.specifier, line
 
@@ -110,7 +111,9 @@ def test_environment_yml_names_python_and_leaves_the_rest_to_pyproject():
     environment = yaml.safe_load(text)
     assert environment["channels"] == ["conda-forge", "nodefaults"]
     *conda, last = environment["dependencies"]
-    assert last == {"pip": ["-e .[lab,test]"]} and {"lab", "test"} <= EXTRAS.keys()
+    extras = re.fullmatch(r"-e \.\[([\w,]+)\]", last["pip"][0])[1]
+    assert f'".[{extras}]"' in (ROOT / "course.py").read_text("utf-8")
+    assert set(extras.split(",")) <= EXTRAS.keys()
     assert [spec.split()[0] for spec in conda] == ["python", "pip"]
     offered = SpecifierSet(conda[0].split()[1])
     needed = SpecifierSet(PROJECT["requires-python"])
