@@ -81,7 +81,7 @@ def run_setup_cell(source, folder, monkeypatch, installed):
 
 
 def test_setup_cell_in_a_clone_also_from_the_notebooks_folder(monkeypatch, capsys):
-    source = Address().setup_cell(NOTEBOOKS)
+    source = Address().setup_cell(NOTEBOOKS, "04_orm")
     for folder in (NOTEBOOKS, NOTEBOOKS.parent):
         names, magics, path = run_setup_cell(source, folder, monkeypatch, installed=False)
         assert path[0] == str(NOTEBOOKS.parent) and not magics
@@ -89,18 +89,20 @@ def test_setup_cell_in_a_clone_also_from_the_notebooks_folder(monkeypatch, capsy
 
 
 def test_setup_cell_with_cotlib_installed(tmp_path, monkeypatch, capsys):
-    names, magics, path = run_setup_cell(Address().setup_cell(NOTEBOOKS), tmp_path, monkeypatch, True)
+    names, magics, path = run_setup_cell(
+        Address().setup_cell(NOTEBOOKS, "04_orm"), tmp_path, monkeypatch, True
+    )
     assert path == ["/nowhere"] and not magics and "env" in names
 
 
 def test_setup_cell_asks_for_the_address_in_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as stop:
-        run_setup_cell(Address().setup_cell(NOTEBOOKS), tmp_path, monkeypatch, installed=False)
+        run_setup_cell(Address().setup_cell(NOTEBOOKS, "04_orm"), tmp_path, monkeypatch, installed=False)
     assert "REPOSITORY" in str(stop.value) and "\n" not in str(stop.value)
 
 
 def test_setup_cell_installs_without_touching_other_packages(tmp_path, monkeypatch, capsys):
-    source = Address.parse("me/course@v1").setup_cell(NOTEBOOKS)
+    source = Address.parse("me/course@v1").setup_cell(NOTEBOOKS, "04_orm")
     _, magics, _ = run_setup_cell(source, tmp_path, monkeypatch, installed=False)
     [(name, line)] = magics
     assert name == "pip" and "--no-deps" in line and "-e" not in line.split()

@@ -66,7 +66,7 @@ claims([Claim("one is more than nothing", 1.0, 0.5, 1.5, threshold=0.0)])
 @pytest.mark.parametrize("path", BUILT, ids=lambda path: path.stem)
 def test_notebook_keeps_the_rules(path):
     text = path.read_text(encoding="utf-8")
-    setup_cell = Address.load(NOTEBOOKS).setup_cell(NOTEBOOKS)
+    setup_cell = Address.load(NOTEBOOKS).setup_cell(NOTEBOOKS, path.stem)
     assert problems(json.loads(text), setup_cell, len(text.encode())) == []
 
 
@@ -142,7 +142,7 @@ def test_stamping_the_address_keeps_the_outputs(course):
     assert "colab.research.google.com/github/me/course/blob/v1/notebooks/00_tiny.ipynb" in joined(
         after["cells"][0]["source"]
     )
-    assert problems(after, Address("me/course", "v1").setup_cell(course)) == []
+    assert problems(after, Address("me/course", "v1").setup_cell(course, "00_tiny")) == []
     assert build.main(["--folder", str(course), "--check"]) == 0
     assert build.main(["--folder", str(course), "--repository", ""]) == 0
     assert load(course) == before
@@ -252,7 +252,7 @@ RULES = {
 @pytest.mark.parametrize("words", RULES)
 def test_rule_catches(words, tiny):
     nb = load(tiny)
-    setup_cell = Address().setup_cell(tiny)
+    setup_cell = Address().setup_cell(tiny, "00_tiny")
     assert problems(nb, setup_cell) == []
     found = problems(broken(RULES[words])(nb), setup_cell)
     assert any(words in text for text in found), found
@@ -260,7 +260,8 @@ def test_rule_catches(words, tiny):
 
 def test_size_limit(tiny):
     assert any(
-        "bytes; at most" in text for text in problems(load(tiny), Address().setup_cell(tiny), 2_000_000)
+        "bytes; at most" in text
+        for text in problems(load(tiny), Address().setup_cell(tiny, "00_tiny"), 2_000_000)
     )
 
 

@@ -6,8 +6,8 @@
     python -m cotlib.lab.build --check                  exit 1 when a notebook and its source differ
     python -m cotlib.lab.build --repository OWNER/NAME@TAG    stamp the published address into badges and set-up cells
 
-People edit the sources; the .ipynb are generated. In a source, a cell tagged "setup" becomes the common set-up cell,
-and in the header the lines `<!-- badges -->` and `<!-- facts -->` become the badges and what the run measured.
+People edit the sources; the .ipynb are generated. In a source, a cell tagged "setup" becomes the common set-up cell
+with the notebook's number, and in the header the lines `<!-- badges -->` and `<!-- facts -->` become the badges and what the run measured.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def build(folder: Path, name: str, execute: bool = True) -> int:
     path.write_text(text, encoding="utf-8", newline="\n")
     broken = [run.error] if run.error else []
     if execute and not run.error:
-        broken = problems(nb, Address.load(folder).setup_cell(folder), len(text.encode()))
+        broken = problems(nb, Address.load(folder).setup_cell(folder, name), len(text.encode()))
     how = (
         f"{run.seconds:.0f} s, {run.peak_gb:.1f} GB, {len(text) / 1000:.0f} KB" if execute else "not executed"
     )
@@ -111,7 +111,7 @@ def convert(folder: Path, name: str, facts: dict | None = None):
         tags = cell.metadata.get("tags", [])
         cell.metadata = {"tags": tags} if tags else {}
         if "setup" in tags:
-            cell.source = address.setup_cell(folder)
+            cell.source = address.setup_cell(folder, name)
         if index == 0:
             cell.source = filled_header(cell.source, address.badges(name), facts or {})
     nb.metadata = {

@@ -15,7 +15,7 @@ import textwrap
 import traceback
 from dataclasses import dataclass
 
-from cotlib.lab import store
+from cotlib.lab import clock, store
 from cotlib.lab.compare import brief, difference, fresh, same
 from cotlib.lab.exercises import REGISTRY
 from cotlib.lab.exercises.registry import Exercise, Unfinished
@@ -117,16 +117,16 @@ def _crash(case, error: Exception) -> str:
 
 
 def _remember(name: str, result: Result) -> int:
-    """Add the attempt to the progress file; returns the number of failed or passed attempts."""
-    old = store.get("checks", name)
-    attempts = old.get("attempts", 0)
-    if result.state == NOT_ATTEMPTED:
-        if not old:
-            store.put("checks", name, {"state": NOT_ATTEMPTED, "attempts": 0, "hint": ""})
-        return attempts
-    state = PASSED if PASSED in (result.state, old.get("state")) else FAILED
-    store.put("checks", name, {"state": state, "attempts": attempts + 1, "hint": result.hint})
-    return attempts + 1
+    """Add the attempt and its minutes to the progress file; returns the number of failed or passed attempts."""
+    old = {"state": NOT_ATTEMPTED, "attempts": 0, "hint": "", "minutes": 0.0} | store.get("checks", name)
+    new = dict(old)
+    if old["state"] != PASSED:
+        new["minutes"] = round(old["minutes"] + clock.of_this_cell(), 3)
+    if result.state != NOT_ATTEMPTED:
+        state = PASSED if PASSED in (result.state, old["state"]) else FAILED
+        new |= {"state": state, "attempts": old["attempts"] + 1, "hint": result.hint}
+    store.put("checks", name, new)
+    return new["attempts"]
 
 
 def _sign(state: str) -> str:

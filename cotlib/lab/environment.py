@@ -1,6 +1,6 @@
 """What the machine offers: `setup` prints it once at the top of every notebook and returns it.
 
-    env = setup()
+    env = setup("04")
     # cotlib 0.1.0 | Python 3.11.7 | torch 2.13.0 | cpu, float32 | profile quick | seed 0
 
 The number format follows the compute capability, not torch's own `is_bf16_supported`, which says yes on a T4 where
@@ -30,12 +30,18 @@ class Environment:
     seed: int
 
 
-def setup(seed: int = 0, device: str = "auto") -> Environment:
-    """Choose device and dtype, seed torch, set the house style, print one line, return the facts."""
+def setup(notebook: str = "", seed: int = 0, device: str = "auto") -> Environment:
+    """Choose device and dtype, seed torch, set the house style, print one line, return the facts.
+
+    notebook: its number, such as "04", for which the learner's minutes are counted from now on.
+    """
+    from cotlib.lab import clock  # it asks `headless` of this module
+
     chosen = torch.device(pick_device() if device == "auto" else device)
     env = Environment(chosen, pick_dtype(chosen), os.environ.get("COTLIB_PROFILE", "quick") == "quick", seed)
     torch.manual_seed(seed)
     use_house_style()
+    clock.start(notebook)
     print(describe(env))
     return env
 

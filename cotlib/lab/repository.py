@@ -50,11 +50,12 @@ class Address:
         text = json.dumps({"repository": self.repository, "tag": self.tag}) + "\n"
         (notebooks / "repository.json").write_text(text, encoding="utf-8")
 
-    def setup_cell(self, notebooks: Path) -> str:
-        """Source of the set-up cell with the address filled in."""
+    def setup_cell(self, notebooks: Path, name: str) -> str:
+        """Source of the set-up cell of the notebook `name`, with its number and the address filled in."""
         text = (notebooks / "src" / "setup_cell.txt").read_text(encoding="utf-8").rstrip("\n")
         if text.count(UNSET) != 1:
             raise UserError(f"notebooks/src/setup_cell.txt must contain the line {UNSET} once; put it back")
+        text = text.replace("setup()", f'setup("{name[:2]}")')
         return text.replace(UNSET, f'REPOSITORY, TAG = "{self.repository}", "{self.tag}"')
 
     def badges(self, name: str) -> str:

@@ -1,11 +1,12 @@
-"""One learner's progress: a small JSON file with predictions and check results. It never stops a lesson.
+"""One learner's progress: a small JSON file with predictions, check results and minutes. It never stops a lesson.
 
 Place: the environment variable COTLIB_PROGRESS, else .cotlib/progress.json in the home folder. Where the file cannot
 be written, progress lives in memory until the kernel stops; a damaged file is kept aside and a new one begun.
 
-    {"version": 1,
+    {"version": 1, "name": "Ada",
+     "notebooks": {"02": {"minutes": 31.5, "when"}},
      "predictions": {"00-pass-rate": {"question", "answer", "low", "high" | "choices", "value", "points", "when"}},
-     "checks": {"masked_count": {"state": "passed", "attempts": 3, "hint", "when"}}}
+     "checks": {"masked_count": {"state": "passed", "attempts": 3, "hint", "minutes": 8.2, "when"}}}
 """
 
 from __future__ import annotations
@@ -35,13 +36,30 @@ def load() -> dict:
     if str(path) in _memory:
         return _memory[str(path)]
     record = _read(path)
-    return {"version": 1, "predictions": {}, "checks": {}} | (record if isinstance(record, dict) else {})
+    empty = {"version": 1, "name": "", "notebooks": {}, "predictions": {}, "checks": {}}
+    return empty | (record if isinstance(record, dict) else {})
 
 
 def put(part: str, key: str, entry: dict) -> None:
     """Store `entry` under record[part][key], with the time (UTC, to the second)."""
     record = load()
     record[part][key] = entry | {"when": datetime.now(UTC).isoformat(timespec="seconds")}
+    _write(record)
+
+
+def spend(notebook: str, minutes: float) -> None:
+    """Adds minutes to a notebook, named by its number."""
+    put(
+        "notebooks", notebook, {"minutes": round(get("notebooks", notebook).get("minutes", 0.0) + minutes, 3)}
+    )
+
+
+def call_me(name: str) -> None:
+    """Keeps the name that a learner chose, on one line and at most 40 characters; "" takes it away."""
+    _write(load() | {"name": " ".join(name.split())[:40]})
+
+
+def _write(record: dict) -> None:
     path = progress_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The exercises of all notebooks, by name. A new notebook adds a module with a tuple EXERCISES and its name here."""
+"""The exercises of all notebooks. A new notebook adds a module with a tuple EXERCISES, and its number and module here."""
 
 from cotlib.lab.exercises import (
     generation,
@@ -12,8 +12,9 @@ from cotlib.lab.exercises import (
     tokens,
 )
 
-REGISTRY = {
-    exercise.name: exercise
-    for module in (tokens, generation, measuring, orm, reflection, parm, prm, preference, together)
-    for exercise in module.EXERCISES
-}
+MODULES = {  # by notebook, in the order of the course
+    "01": tokens, "02": generation, "03": measuring, "04": orm, "05": prm, "06": parm, "07": reflection,
+    "08": preference, "09": together,
+}  # fmt: skip
+REGISTRY = {exercise.name: exercise for module in MODULES.values() for exercise in module.EXERCISES}
+NOTEBOOK = {exercise.name: number for number, module in MODULES.items() for exercise in module.EXERCISES}
