@@ -5,6 +5,7 @@
     python course.py run      execute them, write build/report.html     (for a part of them:  run 00 02)
     python course.py test     check style, library and notebooks        (more arguments go to pytest:  test -k world)
     python course.py bench    measure speed with every script in bench/
+    python course.py class FOLDER    a page for the teacher from the learners' progress files
 
 The first call makes an environment in .venv, or completes the venv, conda or Colab environment it runs in;
 later calls start at once. What pip says goes to build/setup.log. A call that was cut short is repaired by the next.
@@ -365,6 +366,10 @@ def test(place: Place, extra: list) -> int:
     return tests or max(style)
 
 
+def classroom(place: Place, extra: list) -> int:
+    return call(place, "-m", "cotlib.lab.classroom", *extra)
+
+
 def bench(place: Place, extra: list) -> int:
     scripts = sorted(path for path in ROOT.glob("bench/*.py") if not path.name.startswith("_"))
     if not scripts:
@@ -376,7 +381,7 @@ def bench(place: Place, extra: list) -> int:
     return max(codes, default=0)
 
 
-COMMANDS = {"lab": lab, "run": run, "test": test, "bench": bench}
+COMMANDS = {"lab": lab, "run": run, "test": test, "bench": bench, "class": classroom}
 
 
 def main(argv=None) -> int:
