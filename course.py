@@ -5,6 +5,7 @@
     python course.py run      execute them, write build/report.html     (for a part of them:  run 00 02)
     python course.py test     check style, library and notebooks        (more arguments go to pytest:  test -k world)
     python course.py bench    measure speed with every script in bench/
+    python course.py site     build the readable copy, build/site/index.html
     python course.py class FOLDER    a page for the teacher from the learners' progress files
 
 The first call makes an environment in .venv, or completes the venv, conda or Colab environment it runs in;
@@ -36,7 +37,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 OLDEST_PYTHON = (3, 11)
 NEWER_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
 OLDEST_TORCH = (2, 9)
-EVERYTHING = ".[lab,test,gpu,published]"
+EVERYTHING = ".[lab,test,gpu,published,site]"
 BUSY = "being installed"  # the stamp while pip works; still there at the next call: that run was cut short
 
 
@@ -366,6 +367,10 @@ def test(place: Place, extra: list) -> int:
     return tests or max(style)
 
 
+def site(place: Place, extra: list) -> int:
+    return call(place, "-m", "cotlib.lab.site", *extra)
+
+
 def classroom(place: Place, extra: list) -> int:
     return call(place, "-m", "cotlib.lab.classroom", *extra)
 
@@ -381,7 +386,7 @@ def bench(place: Place, extra: list) -> int:
     return max(codes, default=0)
 
 
-COMMANDS = {"lab": lab, "run": run, "test": test, "bench": bench, "class": classroom}
+COMMANDS = {"lab": lab, "run": run, "test": test, "bench": bench, "site": site, "class": classroom}
 
 
 def main(argv=None) -> int:
