@@ -7,6 +7,8 @@
     python course.py bench    measure speed with every script in bench/
     python course.py site     build the readable copy, build/site/index.html
     python course.py class FOLDER    a page for the teacher from the learners' progress files
+    python course.py pack FOLDER     everything a machine of the same kind needs to set the course up without network;
+                                     there, give each command  --wheels FOLDER
 
 The first call makes an environment in .venv, or completes the venv, conda or Colab environment it runs in;
 later calls start at once. What pip says goes to build/setup.log. A call that was cut short is repaired by the next.
@@ -113,13 +115,18 @@ class Route(NamedTuple):
     disk: float = 0.0
 
 
-def choose_torch(pin: str, spec, installed, system: str, nvidia: bool, cpu_index_up, offered) -> Route:
+def choose_torch(
+    pin: str, spec, installed, system: str, nvidia: bool, cpu_index_up, offered, wheels=False
+) -> Route:
     """The way to PyTorch. pin: the tested version, "torch==X"; spec: what the user asked for, or None; installed:
-    the version that is here, or None; cpu_index_up() probes PyTorch's CPU index; offered() is what pip lists."""
+    the version that is here, or None; cpu_index_up() probes PyTorch's CPU index; offered() is what pip lists; wheels:
+    whether everything comes from a folder."""
     if spec:
         return Route(f"{spec}, as asked", tuple(shlex.split(spec, posix=os.name != "nt")), 0.2, 1.0)
     if installed and new_enough(installed):
         return Route(f"{installed} is here already and stays")
+    if wheels:
+        return Route("from the folder", (pin,), 0.0, 1.0)
     if system != "Linux":
         return Route("about 0.15 GB to fetch", (pin,), 0.15, 0.8)
     if not nvidia and cpu_index_up():
@@ -159,8 +166,13 @@ TROUBLE = {
 }
 
 
-def explain(log: str) -> str:
-    """One sentence for what went wrong, from pip's words."""
+def explain(log: str, wheels=None) -> str:
+    """One sentence for what went wrong, from pip's words. wheels: the folder that everything comes from, or None."""
+    absent = re.search(r"distribution found for (\S+)", log)
+    if wheels and absent:
+        return (
+            f"{wheels} holds no {absent[1]} for this Python and system: pack it on a machine of the same kind"
+        )
     for pattern, sentence in TROUBLE.items():
         match = re.search(pattern, log)
         if match:
@@ -241,7 +253,7 @@ def stage(title: str, expected: str, command: list) -> None:
         log.seek(begin)
         said = log.read()
     if process.returncode:
-        raise SetupError(explain(said))
+        raise SetupError(explain(said, os.environ.get("PIP_NO_INDEX") and os.environ.get("PIP_FIND_LINKS")))
     print(f"    done in {time.time() - start:.0f} s", flush=True)
 
 
@@ -257,13 +269,29 @@ def make_venv(place: Place, state: str) -> None:
     stage("1/4 environment in .venv", "seconds", [outside, "-m", "venv", *through, place.prefix])
 
 
+def torch_pin() -> str:
+    return re.search(r"^torch==\S+", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE).group()
+
+
+def torch_facts(place: Place) -> dict:
+    """What `choose_torch` goes by on this machine, but for what is installed and asked for."""
+    return {
+        "system": platform.system(),
+        "nvidia": has_nvidia_driver(),
+        "offered": lambda: output(place.python, "-m", "pip", "index", "versions", "torch") or "",
+        "wheels": "PIP_NO_INDEX" in os.environ,
+    }
+
+
+def cpu_index_up() -> bool:
+    return reachable(CPU_INDEX + "/torch/")
+
+
 def install_torch(place: Place, install: list, spec) -> str:
     """PyTorch by the cheapest way; returns the version that is there now."""
-    pin = re.search(r"^torch==\S+", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE).group()
-    installed = imported_torch(place.python)
-    facts = {"system": platform.system(), "nvidia": has_nvidia_driver(), "installed": installed}
-    facts["offered"] = lambda: output(place.python, "-m", "pip", "index", "versions", "torch") or ""
-    route = choose_torch(pin, spec, cpu_index_up=lambda: reachable(CPU_INDEX + "/torch/"), **facts)
+    pin, installed = torch_pin(), imported_torch(place.python)
+    facts = torch_facts(place) | {"installed": installed}
+    route = choose_torch(pin, spec, cpu_index_up=cpu_index_up, **facts)
     if not route.arguments:
         print(f"  2/4 PyTorch: {route.what}")
         return installed
@@ -371,6 +399,36 @@ def site(place: Place, extra: list) -> int:
     return call(place, "-m", "cotlib.lab.site", *extra)
 
 
+def pack(place: Place, extra: list) -> int:
+    """Everything that a set-up fetches, into a folder: PyTorch first, so that the rest is chosen to suit it."""
+    if len(extra) != 1 or extra[0].startswith("-"):
+        print("course.py: pack takes one folder, for example  python course.py pack wheels", file=sys.stderr)
+        return 2
+    folder = Path(extra[0]).resolve()
+    route = choose_torch(torch_pin(), None, None, cpu_index_up=cpu_index_up, **torch_facts(place))
+    download = [place.python, "-m", "pip", "download", "--no-input", "--disable-pip-version-check"]
+    download += ["--progress-bar=off", "--dest", folder]
+    pins = LOG.parent / "packed.txt"
+    try:
+        need_disk(ROOT, route.fetch + 0.6)
+        folder.mkdir(parents=True, exist_ok=True)
+        LOG.parent.mkdir(exist_ok=True)
+        stage(f"1/2 PyTorch: {route.what}", minutes(route.fetch, 5), [*download, *route.arguments])
+        version = max(folder.glob("torch-*.whl"), key=lambda wheel: wheel.stat().st_mtime).name.split("-")[1]
+        pins.write_text(
+            constraints_for((ROOT / "constraints.txt").read_text("utf-8"), version, True), "utf-8"
+        )
+        rest = [*download, "--find-links", folder, "-c", pins, EVERYTHING, "hatchling", "editables"]
+        stage("2/2 the course's packages", minutes(0.35, 20), rest)
+    except (SetupError, OSError) as error:
+        sentence = error if isinstance(error, SetupError) else explain(str(error))
+        print(f"course.py: {sentence}. Then give the same command again.", file=sys.stderr)
+        return 1
+    size = sum(wheel.stat().st_size for wheel in folder.iterdir()) / 1e9
+    print(f"{size:.1f} GB in {folder}. On a machine of the same kind:  python course.py lab --wheels FOLDER")
+    return 0
+
+
 def classroom(place: Place, extra: list) -> int:
     return call(place, "-m", "cotlib.lab.classroom", *extra)
 
@@ -386,7 +444,15 @@ def bench(place: Place, extra: list) -> int:
     return max(codes, default=0)
 
 
-COMMANDS = {"lab": lab, "run": run, "test": test, "bench": bench, "site": site, "class": classroom}
+COMMANDS = {
+    "lab": lab,
+    "run": run,
+    "test": test,
+    "bench": bench,
+    "site": site,
+    "class": classroom,
+    "pack": pack,
+}
 
 
 def main(argv=None) -> int:
@@ -394,6 +460,9 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser("course.py", None, __doc__, formatter_class=form, allow_abbrev=False)
     parser.add_argument("command", nargs="?", choices=COMMANDS, help="further arguments are passed on to it")
     parser.add_argument("--torch", metavar="SPEC", help="install this PyTorch: torch==2.11.0, a wheel file")
+    parser.add_argument(
+        "--wheels", metavar="FOLDER", help="install from this folder, without network (see pack)"
+    )
     parser.add_argument("--no-setup", action="store_true", help="use this Python as it is, install nothing")
     options, extra = parser.parse_known_args(argv)
     if options.command is None:
@@ -404,6 +473,14 @@ def main(argv=None) -> int:
         print(f"course.py: {reason}", file=sys.stderr)
         return 1
     place = Place(Path(sys.executable), Path(sys.prefix), ours=False)
+    if options.wheels:
+        folder = Path(options.wheels).resolve()
+        if not any(folder.glob("*.whl")):
+            print(
+                f"course.py: {folder} holds no wheels; make it with  python course.py pack", file=sys.stderr
+            )
+            return 1
+        os.environ.update(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(folder))
     try:
         if options.no_setup:
             known = os.environ.get("PYTHONPATH")

@@ -326,6 +326,50 @@ def test_trouble_ends_with_one_line_and_a_code(machine, monkeypatch, capsys):
     )
 
 
+def test_a_folder_of_wheels_is_all_that_pip_sees(machine, monkeypatch, tmp_path, capsys):
+    commands = []
+    staged = course.stage
+    monkeypatch.setattr(
+        course,
+        "stage",
+        lambda title, expected, command: (commands.append(command), staged(title, expected, command)),
+    )
+    monkeypatch.setattr(course, "find_place", lambda *facts: machine.place)
+    monkeypatch.setattr(course, "reachable", lambda url: pytest.fail("the network was asked"))
+    monkeypatch.setattr(course, "call", lambda place, *arguments: 0)
+    monkeypatch.setattr(course.os, "environ", dict(course.os.environ))
+    wheels = tmp_path / "memory stick"
+    wheels.mkdir()
+    assert course.main(["lab", "--wheels", str(wheels)]) == 1
+    assert "holds no wheels" in capsys.readouterr().err and not commands
+    (wheels / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
+    assert course.main(["lab", "--wheels", str(wheels)]) == 0
+    assert course.os.environ["PIP_NO_INDEX"] == "1" and course.os.environ["PIP_FIND_LINKS"] == str(wheels)
+    assert [part for part in map(str, commands[1]) if "torch" in part or "index" in part] == [
+        course.torch_pin()
+    ]
+
+
+def test_wheels_for_another_machine_are_named():
+    said = course.explain("ERROR: No matching distribution found for torch==2.13.0", "/media/stick")
+    assert "/media/stick holds no torch==2.13.0" in said
+
+
+def test_pack_fetches_torch_first_and_the_rest_to_suit_it(machine, monkeypatch, tmp_path, capsys):
+    folder, commands = tmp_path / "out" / "wheels", []
+
+    def stage(title, expected, command):
+        commands.append(list(map(str, command)))
+        (folder / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
+
+    monkeypatch.setattr(course, "stage", stage)
+    assert course.pack(machine.place, []) == 2
+    assert course.pack(machine.place, [str(folder)]) == 0
+    assert course.CPU_INDEX in commands[0] and course.EVERYTHING in commands[1] and "hatchling" in commands[1]
+    pins = commands[1][commands[1].index("-c") + 1]
+    assert "torch==2.13.0+cpu" in Path(pins).read_text() and str(folder) in capsys.readouterr().out
+
+
 def test_a_failing_command_is_explained_from_its_log(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(course, "LOG", tmp_path / "setup.log")
     words = "import sys; sys.exit('ERROR: [Errno 28] No space left on device')"
