@@ -166,13 +166,11 @@ TROUBLE = {
 }
 
 
-def explain(log: str, wheels=None) -> str:
-    """One sentence for what went wrong, from pip's words. wheels: the folder that everything comes from, or None."""
+def explain(log: str, wheels=False) -> str:
+    """One sentence for what went wrong, from pip's words. wheels: whether everything comes from a folder."""
     absent = re.search(r"distribution found for (\S+)", log)
     if wheels and absent:
-        return (
-            f"{wheels} holds no {absent[1]} for this Python and system: pack it on a machine of the same kind"
-        )
+        return f"The folder holds no {absent[1]} for this Python and system: pack it on a machine of the same kind"
     for pattern, sentence in TROUBLE.items():
         match = re.search(pattern, log)
         if match:
@@ -253,7 +251,7 @@ def stage(title: str, expected: str, command: list) -> None:
         log.seek(begin)
         said = log.read()
     if process.returncode:
-        raise SetupError(explain(said, os.environ.get("PIP_NO_INDEX") and os.environ.get("PIP_FIND_LINKS")))
+        raise SetupError(explain(said, wheels="PIP_NO_INDEX" in os.environ))
     print(f"    done in {time.time() - start:.0f} s", flush=True)
 
 
@@ -480,7 +478,9 @@ def main(argv=None) -> int:
                 f"course.py: {folder} holds no wheels; make it with  python course.py pack", file=sys.stderr
             )
             return 1
-        os.environ.update(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(folder))
+        os.environ.update(
+            PIP_NO_INDEX="1", PIP_FIND_LINKS=folder.as_uri()
+        )  # pip splits a plain path at spaces
     try:
         if options.no_setup:
             known = os.environ.get("PYTHONPATH")

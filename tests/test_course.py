@@ -344,15 +344,15 @@ def test_a_folder_of_wheels_is_all_that_pip_sees(machine, monkeypatch, tmp_path,
     assert "holds no wheels" in capsys.readouterr().err and not commands
     (wheels / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
     assert course.main(["lab", "--wheels", str(wheels)]) == 0
-    assert course.os.environ["PIP_NO_INDEX"] == "1" and course.os.environ["PIP_FIND_LINKS"] == str(wheels)
+    assert course.os.environ["PIP_NO_INDEX"] == "1" and " " not in course.os.environ["PIP_FIND_LINKS"]
     assert [part for part in map(str, commands[1]) if "torch" in part or "index" in part] == [
         course.torch_pin()
     ]
 
 
 def test_wheels_for_another_machine_are_named():
-    said = course.explain("ERROR: No matching distribution found for torch==2.13.0", "/media/stick")
-    assert "/media/stick holds no torch==2.13.0" in said
+    said = course.explain("ERROR: No matching distribution found for torch==2.13.0", wheels=True)
+    assert "folder holds no torch==2.13.0" in said
 
 
 def test_pack_fetches_torch_first_and_the_rest_to_suit_it(machine, monkeypatch, tmp_path, capsys):

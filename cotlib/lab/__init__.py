@@ -10,9 +10,9 @@ from cotlib.lab.checks import check, solution
 from cotlib.lab.claim_table import Claim, claims
 from cotlib.lab.environment import Environment, setup
 from cotlib.lab.figures import image_grid, show, show_images
-from cotlib.lab.progress_page import my_progress
 from cotlib.lab.predictions import predict, reveal, score
 from cotlib.lab.progress_bar import progress
+from cotlib.lab.progress_page import my_progress
 from cotlib.lab.token_figures import code_grid, step_strip
 from cotlib.lab.widgets import code_editor, step_scrubber
 
