@@ -26,6 +26,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -179,6 +180,23 @@ def explain(log: str, wheels=False) -> str:
         [line for line in log.splitlines() if "error" in line.lower()] or log.splitlines() or ["no output"]
     )
     return f"Setting up failed: {errors[-1].strip()[:200]}"
+
+
+def stand_ins(home: Path, folder: Path) -> dict:
+    """Where Jupyter, IPython, matplotlib and the course keep their files instead, if the home folder takes none."""
+    try:
+        with tempfile.TemporaryFile(dir=str(home)):
+            return {}
+    except OSError:
+        names = (
+            "JUPYTER_CONFIG_DIR",
+            "JUPYTER_DATA_DIR",
+            "JUPYTER_RUNTIME_DIR",
+            "IPYTHONDIR",
+            "MPLCONFIGDIR",
+        )
+        places = {name: str(folder / name.lower()) for name in names}
+        return dict(places, COTLIB_PROGRESS=str(folder / "progress.json"))
 
 
 # ---------------------------------------------------------------------------------------------- making it so
@@ -495,6 +513,8 @@ def main(argv=None) -> int:
     except KeyboardInterrupt:
         print("\ncourse.py: stopped; the same command starts again.", file=sys.stderr)
         return 130
+    for name, folder in stand_ins(Path.home(), ROOT / "build" / "home").items():
+        os.environ.setdefault(name, folder)
     return COMMANDS[options.command](place, extra)
 
 

@@ -191,6 +191,13 @@ def test_triton_is_pinned_only_beside_the_torch_it_was_tested_with():
     assert "triton" not in course.constraints_for(committed, "2.11.0+cu128", True)
 
 
+def test_a_home_that_takes_no_files_is_replaced(tmp_path):
+    assert course.stand_ins(tmp_path, tmp_path / "build") == {} and list(tmp_path.iterdir()) == []
+    there = course.stand_ins(tmp_path / "none", tmp_path / "build")
+    assert {"JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "COTLIB_PROGRESS"} <= there.keys()
+    assert all(Path(folder).parent == tmp_path / "build" for folder in there.values())
+
+
 def test_an_unreachable_index_is_found_out_quickly():
     assert not course.reachable("http://127.0.0.1:9/", seconds=1)
 
