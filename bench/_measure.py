@@ -42,12 +42,8 @@ class Bench:
         self.device = pick_device()
         self.dtype, self.gpu = pick_dtype(self.device), self.device.type == "cuda"
         self.copy, self.peak = self._ceilings()
-        name = (
-            torch.cuda.get_device_name() if self.gpu else f"{os.cpu_count()} CPU cores, {platform.machine()}"
-        )
-        self.facts = {"device": name, "torch": torch.__version__,
-                      "triton": triton.__version__ if triton and self.gpu else "", "date": date.today().isoformat()}  # fmt: skip
-        print(f"{kernel} on {name}: copy {self.copy / 1e9:,.0f} GB/s, matrix product {self.peak / 1e12:,.2f} TFLOP/s "
+        self.facts = facts(self.device)
+        print(f"{kernel} on {self.facts['device']}: copy {self.copy / 1e9:,.0f} GB/s, matrix product {self.peak / 1e12:,.2f} TFLOP/s "
               f"({self._dtype()})")  # fmt: skip
 
     def compare(
@@ -78,41 +74,39 @@ class Bench:
                 continue
             share = 100 * floor / middle
             rows.append({"kernel": self.kernel, "case": case, "form": name, "ms": f"{middle:.4g}", "ms_20": f"{low:.4g}",
-                         "ms_80": f"{high:.4g}", "floor_ms": f"{floor:.3g}", "percent_of_floor": f"{share:.1f}",
+                         "ms_80": f"{high:.4g}", "floor_ms": f"{floor:.3g}", "percent_of_floor": f"{share:.3g}",
                          "peak_mb": memory, "copy_gb_s": f"{self.copy / 1e9:.0f}",
                          "product_tflop_s": f"{self.peak / 1e12:.3g}", "dtype": self._dtype()})  # fmt: skip
             print(
-                f"   {middle:9.4f} ms ({low:.4f} .. {high:.4f}) {share:5.1f} % of the floor  {memory:>7}  {case}: {name}"
+                f"   {middle:9.4f} ms ({low:.4f} .. {high:.4f}) {share:6.3g} % of the floor  {memory:>7}  {case}: {name}"
             )
         self.append(self.csv, rows)
 
     def append(self, file: Path, rows: list[dict]) -> None:
         """Adds rows to a CSV file, with device, versions and date."""
-        file.parent.mkdir(exist_ok=True)
-        new = not file.is_file()
-        with file.open("a", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, [*rows[0], *self.facts], lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerows(row | self.facts for row in rows)
+        append(file, rows, self.facts)
 
     def _dtype(self) -> str:
-        return str(self.dtype).removeprefix("torch.")
+        return format_name(self.dtype)
 
     def _time(self, work: Callable) -> tuple[float, float, float, str]:
         """(20 %, median, 80 % of the milliseconds of a call, peak memory in MB on a GPU)."""
         for _ in range(3):
             work()
         memory = self._peak_memory(work) if self.gpu else ""
-        once = self._gpu_ms if self.gpu else _cpu_ms
         times, begin = [], time.perf_counter()
         while time.perf_counter() - begin < self.seconds or len(times) < 5:
-            times.append(once(work))
+            times.append(self._ms(work))
         fifths = statistics.quantiles(times, n=5)
         return fifths[0], statistics.median(times), fifths[3], memory
 
-    def _gpu_ms(self, work: Callable) -> float:
-        self.flush.zero_()  # larger than the cache
+    def _ms(self, work: Callable) -> float:
+        """Milliseconds of one call whose data are not in the cache: something larger was written in between."""
+        self.flush.zero_()
+        if not self.gpu:
+            begin = time.perf_counter()
+            work()
+            return 1000 * (time.perf_counter() - begin)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         work()
@@ -130,21 +124,38 @@ class Bench:
 
     def _ceilings(self) -> tuple[float, float]:
         """(bytes a second of a large copy, FLOP a second of a large matrix product); the best of ten."""
-        once, n = (self._gpu_ms, 8192) if self.gpu else (_cpu_ms, 1536)
-        if self.gpu:
-            self.flush = torch.empty(2**28, dtype=torch.uint8, device=self.device)
+        n = 8192 if self.gpu else 1536
+        self.flush = torch.empty(2**28 if self.gpu else 2**26, dtype=torch.uint8, device=self.device)
         source = torch.rand(2**28 if self.gpu else 2**25, device=self.device)  # 1 GiB, 128 MiB
         target = torch.empty_like(source)
         a, b = (torch.randn(n, n, device=self.device, dtype=self.dtype) for _ in range(2))
-        copy = min(once(partial(target.copy_, source)) for _ in range(10))
-        product = min(once(partial(torch.mm, a, b)) for _ in range(10))
+        copy = min(self._ms(partial(target.copy_, source)) for _ in range(10))
+        product = min(self._ms(partial(torch.mm, a, b)) for _ in range(10))
         return 2 * source.nbytes / copy * 1000, 2 * n**3 / product * 1000
 
 
-def _cpu_ms(work: Callable) -> float:
-    begin = time.perf_counter()
-    work()
-    return 1000 * (time.perf_counter() - begin)
+def facts(device: torch.device) -> dict:
+    """What a row says of where and when it was measured: device, versions, date."""
+    gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name() if gpu else f"{os.cpu_count()} CPU cores, {platform.machine()}"
+    return {"device": name, "torch": torch.__version__, "triton": triton.__version__ if triton and gpu else "",
+            "date": date.today().isoformat()}  # fmt: skip
+
+
+def append(file: Path, rows: list[dict], told: dict) -> None:
+    """Adds rows to a CSV file, each with what is `told` of all."""
+    file.parent.mkdir(exist_ok=True)
+    new = not file.is_file()
+    with file.open("a", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, [*rows[0], *told], lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(row | told for row in rows)
+
+
+def format_name(dtype: torch.dtype) -> str:
+    """A number format's name: float32, bfloat16."""
+    return str(dtype).removeprefix("torch.")
 
 
 def installed(name: str) -> bool:

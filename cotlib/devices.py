@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -10,15 +11,22 @@ from cotlib.errors import UserError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" is CUDA when torch sees a GPU, else the CPU. UserError for a device this machine does not have."""
+    """ "auto" is CUDA when torch sees a GPU, else the CPU. Of several processes (`cotlib.several`) each gets a GPU of its own.
+
+    UserError for a device this machine does not have.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f'there is no device "{name}"; expected auto, cpu or cuda') from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type != "cuda":
+        return device
+    if not torch.cuda.is_available():
         raise UserError("torch sees no GPU here; use --device cpu, or install a CUDA build of torch")
+    if device.index is None and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     return device
 
 
@@ -31,6 +39,16 @@ def pick_dtype(device: torch.device, capability: tuple[int, int] | None = None) 
         return torch.float32
     capability = capability or torch.cuda.get_device_capability(device)
     return torch.bfloat16 if capability >= (8, 0) else torch.float16
+
+
+@contextmanager
+def enough_memory(what: Callable[[], str], instead: str) -> Iterator[None]:
+    """Says in one sentence that `what()` did not fit into the device's memory, and what to do `instead`: a UserError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        size = f" of {torch.cuda.mem_get_info()[1] / 2**30:.1f} GiB" if torch.cuda.is_available() else ""
+        raise UserError(f"{what()} does not fit into the device's memory{size}; {instead}") from error
 
 
 def on_all_cores(work: Callable, items: Iterable, threads: int | None = None) -> Iterator:

@@ -1,10 +1,12 @@
 """One door to everything that ships: `load("generator")`, `load("tokenizer")`, `load("judge")`, `load("verifier")`,
-`load("correction")`."""
+`load("correction")`; and to published models by their folders or hub ids."""
 
+from importlib import import_module
+from math import prod
 from pathlib import Path
 
 from cotlib.assets import data_dir
-from cotlib.devices import pick_device, pick_dtype
+from cotlib.devices import enough_memory, pick_device, pick_dtype
 from cotlib.errors import UserError
 
 TUNED = (
@@ -22,6 +24,11 @@ VERIFIERS = {
     "parm++": "verifier-parm-plus",
 }
 
+PUBLISHED = {  # what config.json says a generator is: its class here
+    "Showo": "cotlib.models.published.showo.Showo",
+    "JanusForConditionalGeneration": "cotlib.models.published.janus.Janus",
+}
+
 
 def load(
     what: str, *, order: str = "masked", weights: str = "base", kind: str = "detector", device: str = "cpu",
@@ -33,19 +40,18 @@ def load(
     "dpo-iter", "dpo-guided-orm" or "dpo-guided-parm"), "tokenizer", "judge" (kind "detector"
     or "template"), "verifier" (weights "zero-shot", "orm", "prm", "parm" or "parm++"), or "correction" (weights
     "local-edit", "anew" or "tuned-redraw": what PARM++ calls to correct a picture). `weights` may also be a checkpoint folder, except
-    for corrections, or a published model's folder: Show-o as generator, LLaVA-OneVision as verifier (questions: JSON
+    for corrections, or a published model's folder: Show-o or Janus as generator, LLaVA-OneVision as verifier (questions: JSON
     file with its wording; paper_compatible: its released reading of P(yes)). `kind` may be the folder of GenEval's judge, a
     Mask2Former and a CLIP. Published models come in the number format that suits the device. Raises UserError for anything else.
+    `load_generator` and `load_verifier` also take hub ids.
     """
     if what == "tokenizer":
         from cotlib.models.tokenizer import PictogramTokenizer
 
         return PictogramTokenizer.from_pretrained(data_dir() / "tokenizer", device)
     if what == "generator":
-        if weights not in WEIGHTS and published(weights, "Showo"):
-            from cotlib.models.published.showo import Showo
-
-            return Showo.from_pretrained(weights, device=device, dtype=pick_dtype(pick_device(str(device))))
+        if weights not in WEIGHTS and published(weights, *PUBLISHED):
+            return load_generator(weights, device)
         from cotlib.models.generator import PictogramGenerator
 
         generator = PictogramGenerator.from_pretrained(generator_folder(order, weights), device)
@@ -69,11 +75,7 @@ def load(
             from cotlib.models.published.llava_files import CLASSES
 
             if published(weights, *CLASSES):
-                from cotlib.models.published.llava import LlavaVerifier
-
-                return LlavaVerifier.from_pretrained(
-                    weights, device, questions=questions, paper_compatible=paper_compatible
-                )
+                return load_verifier(weights, device, questions, paper_compatible)
         from cotlib.verifying import LearnedVerifier
 
         return LearnedVerifier.from_pretrained(verifier_folder(weights), device)
@@ -90,6 +92,51 @@ def published(folder: Path | str, *classes: str) -> bool:
     file = Path(folder) / "config.json"
     said = {found.lower() for found in said_classes(read_json(file))} if file.is_file() else set()
     return not said.isdisjoint(name.lower() for name in classes)
+
+
+# ----- published models -----------------------------------------------------------------------------------------------
+
+
+def load_generator(name: Path | str, device: str = "cpu"):
+    """A published generator by its folder or hub id; config.json says which model it is. UserError for any other."""
+    from cotlib.models.published.files import checkpoint_folder, read_json, said_classes
+
+    folder = checkpoint_folder(name)
+    said = said_classes(read_json(folder / "config.json"))
+    known = {kind.lower(): place for kind, place in PUBLISHED.items()}
+    place = next((known[kind.lower()] for kind in said if kind.lower() in known), None)
+    if place is None:
+        raise UserError(f"{folder / 'config.json'} is of the model {said[0] if said else 'that it does not name'}; expected "
+                        f"{' or '.join(PUBLISHED)}; a checkpoint of this course goes to --weights, a verifier to --verifier")  # fmt: skip
+    module, kind = place.rsplit(".", 1)
+    dtype = pick_dtype(pick_device(str(device)))
+    with enough_memory(lambda: weighed(folder, dtype), "use a larger device, or --device cpu"):
+        return getattr(import_module(module), kind).from_pretrained(name, device=device, dtype=dtype)
+
+
+def load_verifier(
+    name: Path | str, device: str = "cpu", questions: Path | str | None = None, paper_compatible: bool = False
+):
+    """LLaVA-OneVision by its folder or hub id; questions and paper_compatible as in `load`."""
+    from cotlib.models.published.files import checkpoint_folder, read_config
+    from cotlib.models.published.llava import LlavaVerifier
+    from cotlib.models.published.llava_files import CLASSES
+
+    folder = checkpoint_folder(name)
+    read_config(folder, *CLASSES)  # before its tokenizer is complained of
+    dtype = pick_dtype(pick_device(str(device)))
+    with enough_memory(lambda: weighed(folder, dtype), "use a smaller verifier, such as the one of 0.5 B"):
+        return LlavaVerifier.from_pretrained(
+            name, device, questions=questions, paper_compatible=paper_compatible
+        )
+
+
+def weighed(folder: Path, dtype) -> str:
+    """A folder, and what its weights take in a number format. UserError as in `open_weights`."""
+    from cotlib.models.published.files import open_weights
+
+    size = sum(map(prod, open_weights(folder).shapes.values())) * dtype.itemsize / 2**30
+    return f"{folder} ({size:.1f} GiB of weights in {str(dtype).removeprefix('torch.')})"
 
 
 def _correction(kind: str, device: str):

@@ -1,17 +1,24 @@
-"""A measurement over many items that can be stopped at any time.
+"""A measurement over many items that can be stopped at any time and shared by several processes.
 
-Finished items stand as JSON lines in a file beside the result, under a header that says what is measured; the same
-call goes on from there, another one begins anew.
+Finished items stand as JSON lines in files beside the result, one file a process:
+
+    OUT.partial.jsonl, OUT.partial.1.jsonl, ...     a header that says what is measured, then [index, line] a line
+
+The same call goes on from there, with any number of processes; another one begins anew. What is lost when a process is
+killed is the item it was working on.
 """
 
+import glob
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cotlib.errors import UserError
+from cotlib.several import meet, rank, workers
 
 Watch = Callable[[Iterator[dict], int, int], Iterator[dict]]
-"""Wraps the iterator of lines (lines, done, of) to show progress."""
+"""Wraps the iterator of lines (lines, done, of) to show progress; of: those done and this process's share."""
 
 
 def measure_all(
@@ -20,44 +27,106 @@ def measure_all(
 ) -> dict:  # fmt: skip
     """Writes summarise(one line for each item) to `out` as JSON and returns it.
 
-    work: the items that are left to their lines, in order; called once `out` is known to be writable. Raises UserError
-    when it is not.
+    work: the items that are left to this process to their lines, in order; called once `out` is known to be writable.
+    summarise: called in the main process, with the lines in the order of the items. Raises UserError when nothing can be
+    written; finished items are kept then.
     """
     out = Path(out)
-    partial = out.with_suffix(".partial.jsonl")
-    lines = finished(partial, header)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        stream = partial.open("a", encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error.strerror}); give a file in a folder of yours"
-        ) from error
+    if rank() == 0:
+        with writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            collect(out, header)
+    meet()
+    done = finished(part(out, 0), header)
+    mine = [index for index in range(len(items)) if index not in done][rank() :: workers()]
+    with writing(out):
+        stream = part(out, rank()).open("ab", buffering=0)  # no half line waits to be written once more
     with stream:
-        stream.truncate(0)  # what another call or half a line left behind
-        for text in (header, *map(json.dumps, lines)):
-            stream.write(text + "\n")
-        stream.flush()
-        fresh = work(items[len(lines) :])
-        for line in watch(fresh, len(lines), len(items)) if watch else fresh:
-            lines.append(line)
-            stream.write(json.dumps(line) + "\n")
-            stream.flush()
-    result = summarise(lines)
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    partial.unlink()
-    return result
+        if rank():
+            append(stream, header, out)
+        fresh = work([items[index] for index in mine])
+        lines = watch(fresh, len(done), len(done) + len(mine)) if watch else fresh
+        for line, index in zip(lines, mine, strict=True):
+            append(stream, json.dumps([index, line]), out)
+    meet()
+    if rank() == 0:
+        for file in parts(out):
+            done |= finished(file, header)
+        result = summarise([done[index] for index in range(len(items))])
+        write_whole(out, json.dumps(result, indent=1) + "\n")
+        for file in parts(out):
+            file.unlink()
+    meet()
+    return result if rank() == 0 else json.loads(out.read_text(encoding="utf-8"))
 
 
-def finished(partial: Path, header: str) -> list[dict]:
-    """Lines of an earlier, stopped call with the same header; a half-written last one is left out."""
-    if not partial.is_file():
-        return []
-    first, *rest = partial.read_text(encoding="utf-8").splitlines() or [""]
-    lines = []
+def part(out: Path, number: int) -> Path:
+    """The file of finished items of process `number`."""
+    return out.with_suffix(f".partial.{number}.jsonl" if number else ".partial.jsonl")
+
+
+def parts(out: Path) -> list[Path]:
+    """The files of all processes that there are."""
+    mine = part(out, 0)
+    return [mine] * mine.is_file() + sorted(mine.parent.glob(f"{glob.escape(out.stem)}.partial.*.jsonl"))
+
+
+def collect(out: Path, header: str) -> None:
+    """Brings what an earlier, stopped call with the same header has finished into the file of process 0. The others'
+    files go, and so does what another call or half a line left behind."""
+    done: dict[int, dict] = {}
+    for file in parts(out):
+        done |= finished(file, header)
+    text = [header, *(json.dumps([index, done[index]]) for index in sorted(done))]
+    write_whole(part(out, 0), "".join(line + "\n" for line in text))
+    for file in parts(out):
+        if file != part(out, 0):
+            file.unlink()
+
+
+def finished(file: Path, header: str) -> dict[int, dict]:
+    """{index: line} of a file with this header; a half-written last line is left out."""
+    if not file.is_file():
+        return {}
+    first, *rest = file.read_text(encoding="utf-8").splitlines() or [""]
+    lines = {}
     for text in rest if first == header else []:
         try:
-            lines.append(json.loads(text))
+            index, line = json.loads(text)
         except ValueError:
             break
+        lines[index] = line
     return lines
+
+
+# ----- writing ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turns what goes wrong with files into a UserError that names `out`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror or error}); finished work is kept; give a file in a folder "
+                        "of yours with room for it") from error  # fmt: skip
+
+
+def append(stream, line: str, out: Path) -> None:
+    """Adds a line to an unbuffered binary stream."""
+    rest = memoryview(line.encode() + b"\n")
+    with writing(out):
+        while rest:
+            rest = rest[stream.write(rest) :]
+
+
+def write_whole(out: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all."""
+    new = out.with_name(out.name + ".new")
+    with writing(out):
+        try:
+            new.write_text(text, encoding="utf-8")
+            new.replace(out)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise

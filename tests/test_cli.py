@@ -5,10 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cotlib.assets import data_dir
 from cotlib.cli import main
+from cotlib.loading import load
 from cotlib.world import benchmark
 
 pytestmark = pytest.mark.skipif(
@@ -92,6 +94,52 @@ def test_evaluate_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert evaluate(tmp_path)[0] == 0
     again = json.loads(out.read_text())
     assert again["tasks"] == whole["tasks"] and not out.with_suffix(".partial.jsonl").exists()
+
+
+def test_pictures_are_kept_in_genevals_layout(tmp_path):
+    """With pictograms too: the pictures that were judged, and one line for each of them."""
+    kept = tmp_path / "kept"
+    code, out = evaluate(tmp_path, "-n", "3", "--geneval-out", str(kept))
+    prompts = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    assert code == 0 and sorted(p.name for p in kept.iterdir()) == [
+        *(f"{i:05d}" for i in range(6)),
+        "results.jsonl",
+    ]
+    lines = [json.loads(line) for line in (kept / "results.jsonl").read_text().splitlines()]
+    judge = load("judge")
+    for number, metadata in enumerate(prompts):
+        folder = kept / f"{number:05d}"
+        assert json.loads((folder / "metadata.jsonl").read_text()) == metadata
+        pictures = [Image.open(folder / "samples" / f"000{k}.png") for k in range(3)]
+        images = torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) / 255 for p in pictures])
+        own = lines[3 * number : 3 * number + 3]
+        assert [v.correct for v in judge([metadata] * 3, images)] == [line["correct"] for line in own]
+        assert {line["prompt"] for line in own} == {metadata["prompt"]}
+    assert {line["correct"] for line in lines} == {True, False}
+    assert json.loads(out.read_text())["prompts"] == 6
+
+
+def test_the_released_rules_and_other_verifiers_on_pictograms(tmp_path, capsys):
+    prompt = "a photo of a red dog and a blue cat"
+    results = {}
+    for name, more in {
+        "ours": [],
+        "released": ["--paper-compatible"],
+        "parm's": ["--verifier", "parm"],
+    }.items():
+        out = tmp_path / name
+        assert main(["generate", prompt, "-n", "8", "--strategy", "orm", "--out", str(out), *more]) == 0
+        results[name] = [path["final"] for path in json.loads((out / "result.json").read_text())["paths"]]
+    assert all(0 < p < 1 for p in results["ours"] + results["parm's"])
+    assert {p for p in results["released"] if not 0.2 < p < 0.8} <= {0.0, 1.0} and 0.0 in results["released"]
+    assert results["ours"] != results["parm's"]
+    capsys.readouterr()
+    assert main(["generate", prompt, "--verifier", "orm", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == "cotlib: single asks no verifier; --verifier is not used\n"
+    assert main(["generate", prompt, "--strategy", "orm", "--verifier", "mine", "--out", str(tmp_path)]) == 2
+    assert 'no verifier weights "mine"' in capsys.readouterr().err
+    assert main(["generate", prompt, "--strategy", "prm", "--paper-compatible", "--out", str(tmp_path)]) == 2
+    assert "prm is not in the paper's released code" in capsys.readouterr().err
 
 
 def test_info_names_versions_and_cards(capsys):

@@ -7,7 +7,9 @@ ones are independent of the library's code as well.
 import math
 import random
 
+import answers_kernels as kernels
 import answers_preference as preference
+import answers_published as published
 import answers_together as together
 import numpy as np
 import pytest
@@ -185,7 +187,7 @@ RIGHT = [
     understand, until_accepted,
     three_tasks, keep_rows,
     step_labels, keep_branches,
-    *preference.RIGHT, *together.RIGHT,
+    *preference.RIGHT, *together.RIGHT, *kernels.RIGHT, *published.RIGHT,
 ]  # fmt: skip
 
 
@@ -648,6 +650,8 @@ WRONG = [
     ("keep_branches", lambda h, n: np.array(h[-1]).reshape(n, -1).argmax(0).tolist(), "every P-th"),
     *preference.WRONG,
     *together.WRONG,
+    *kernels.WRONG,
+    *published.WRONG,
 ]
 
 

@@ -13,18 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from published_tools import tiny_mask2former, write_judge
 from safetensors.torch import load_file, save_file
-from tokenizers import pre_tokenizers
-from transformers import (
-    CLIPConfig,
-    CLIPModel,
-    CLIPTokenizer,
-    Mask2FormerConfig,
-    Mask2FormerForUniversalSegmentation,
-    SwinConfig,
-)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.mask2former import modeling_mask2former
 
 from cotlib.errors import UserError
 from cotlib.judging import mask2former
@@ -172,54 +163,12 @@ def test_classes_are_coco_in_order_by_genevals_names():
 
 @pytest.fixture(scope="module")
 def full_model():
-    """transformers' class with the head, which asks for scipy; only its training loss needs it."""
-    swin = SwinConfig(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
-                      out_features=["stage1", "stage2", "stage3", "stage4"])  # fmt: skip
-    config = Mask2FormerConfig(backbone_config=swin.to_dict(), feature_size=32, mask_feature_size=32, hidden_dim=32,
-                               encoder_feedforward_dim=32, encoder_layers=1, decoder_layers=3, num_attention_heads=4,
-                               dim_feedforward=32, num_queries=9, num_labels=80)  # fmt: skip
-    torch.manual_seed(5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modeling_mask2former, "requires_backends", lambda *_: None)
-        model = Mask2FormerForUniversalSegmentation(config).eval()
-    with torch.no_grad():
-        model.class_predictor.weight.normal_(0, 2.0)
-    return model
-
-
-def clip_tokenizer() -> CLIPTokenizer:
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: i for i, token in enumerate([*letters, *(f"{c}</w>" for c in letters)])}
-    marks = {"<|startoftext|>": len(vocab), "<|endoftext|>": len(vocab) + 1}
-    return CLIPTokenizer(vocab=vocab | marks, merges=[])
+    return tiny_mask2former()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, full_model):
-    """A judge's folder: one Mask2Former as published, without the norm that transformers 5 added, and one CLIP."""
-    root = tmp_path_factory.mktemp("judge")
-    full_model.save_pretrained(root / "segmenter")
-    file = root / "segmenter" / "model.safetensors"
-    state = load_file(file)
-    assert {"criterion.empty_weight", "class_predictor.bias", "model.transformer_module.queries_features.weight",
-            "model.pixel_level_module.encoder.encoder.layers.0.blocks.0.attention.self.query.weight"} <= set(state)  # fmt: skip
-    save_file(
-        {k: v for k, v in state.items() if ".swin.layernorm." not in k}, file, metadata={"format": "pt"}
-    )
-    words = clip_tokenizer()
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    torch.manual_seed(6)
-    clip = CLIPModel(CLIPConfig(
-        text_config=shape | {"vocab_size": len(words), "eos_token_id": words.eos_token_id, "max_position_embeddings": 77},
-        vision_config=shape | {"image_size": 32, "patch_size": 8}, projection_dim=16,
-    ))  # fmt: skip
-    with torch.no_grad():
-        for p in clip.parameters():
-            if p.ndim > 1:
-                p.normal_(0, 0.3)
-    clip.save_pretrained(root / "names")
-    words.save_pretrained(root / "names")
-    return root
+    return write_judge(tmp_path_factory.mktemp("judge"), full_model)
 
 
 @pytest.fixture

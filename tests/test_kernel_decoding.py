@@ -5,6 +5,7 @@ import torch
 from kernel_tools import DEVICE, PLACES, needs_triton, run_kernels
 
 from cotlib.align.dpo import log_probability, text_batch
+from cotlib.align.guided import draw_group, path_log_probability
 from cotlib.decoding import run_steps
 from cotlib.decoding.noise import draw_codes, draw_shared
 from cotlib.kernels import linear_logprob, masked_sample, remask_step
@@ -71,10 +72,23 @@ def kernel_log_probabilities_are_the_same(order, forced):
         torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("order", ["masked", "raster"])
+def kernel_paths_log_probabilities_are_the_same(order, forced):
+    model, results = model_of(order), []
+    texts, steps = draw_group(model, PROMPTS[:2], 2, 0, 0, kernel=False)
+    forced.clear()
+    for kernel in (True, False):
+        log_p = path_log_probability(model, texts, steps, kernel=kernel)
+        results.append((log_p, *torch.autograd.grad(log_p.sum(), [model.code_out, model.rows])))
+    assert forced == {linear_logprob.__name__}
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain, atol=1e-3, rtol=1e-4)
+
+
 @needs_triton
 @pytest.mark.parametrize("place", PLACES)
-def test_kernel(place):
-    run_kernels(__file__, place)
+def test_kernel(place, request):
+    run_kernels(request, place)
 
 
 def test_candidates_that_look_alike_draw_as_if_each_had_its_own_logits():

@@ -2,11 +2,21 @@
 
 import pytest
 import torch
-from kernel_tools import CAPABILITIES, DEVICE, DTYPES, PLACES, assembly, needs_triton, run_kernels, spills
+from kernel_tools import (
+    CAPABILITIES,
+    DEVICE,
+    DTYPES,
+    PLACES,
+    check_builds,
+    check_ones,
+    needs_triton,
+    run_kernels,
+)
 
 from cotlib.errors import UserError
 from cotlib.kernels import lfq_pack as module
-from cotlib.kernels.lfq_pack import cost, launch, launch_unpack, lfq_pack, lfq_unpack, meta
+from cotlib.kernels.lfq_pack import cost, launch, launch_unpack, lfq_pack, lfq_unpack
+from cotlib.models.published.magvit import SignQuantizer
 
 # a power of two; Show-o's 13; one row; one bit; all 32
 SHAPES = [(128, 16), (100, 13), (1, 5), (7, 1), (65, 32)]
@@ -37,6 +47,18 @@ def test_all_codes_there_and_back():
     assert lfq_pack(first).item() == 4096  # channel 0 is the most significant bit
 
 
+def test_reference_is_the_published_quantiser():
+    """MAGVIT-v2's own tables, channels first as its encoder leaves them."""
+    quantiser, z = (
+        SignQuantizer(13),
+        numbers(2 * 12, 13).view(2, 3, 4, 13).permute(0, 3, 1, 2),
+    )  # [B, bits, h, w]
+    codes = quantiser.codes(z)
+    assert lfq_pack(z.flatten(2).transpose(1, 2).flatten(0, 1)).view(2, 12).equal(codes)
+    signs = lfq_unpack(codes.flatten(), 13).view(2, 3, 4, 13).permute(0, 3, 1, 2)
+    assert signs.equal(quantiser.vectors(codes, (3, 4)))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rows", "bits"), SHAPES)
 def kernel_is_the_reference(rows, bits, dtype):
@@ -50,6 +72,8 @@ def kernel_takes_channels_first():
     z = numbers(13, 100).to(DEVICE)
     assert launch(z.T).equal(module.reference(z.T.contiguous()))
     assert launch(z.T[::3, ::2]).equal(module.reference(z.T[::3, ::2]))
+    codes = launch(z.T)
+    assert launch_unpack(codes.repeat_interleave(2)[::2], 13).equal(module.reference_unpack(codes, 13))
 
 
 def kernel_refuses_float64():
@@ -59,16 +83,19 @@ def kernel_refuses_float64():
 
 @needs_triton
 @pytest.mark.parametrize("place", PLACES)
-def test_kernel(place):
-    run_kernels(__file__, place)
+def test_kernel(place, request):
+    run_kernels(request, place)
 
 
 @needs_triton
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_compiles_without_spills(capability):
-    types = {"z": "*fp16", "codes": "*i64", "signs": "*fp32", "rows": "i32", "in_row": "i32", "in_bit": "i32"}
-    for kernel in (module._pack_kernel, module._unpack_kernel):
-        assert spills(assembly(kernel, types, meta(13), capability), capability) == 0
+    check_builds(module, capability)
+
+
+@needs_triton
+def test_compiles_with_ones():
+    check_ones(module)
 
 
 @pytest.mark.parametrize(("call", "word"), [

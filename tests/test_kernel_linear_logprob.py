@@ -3,11 +3,20 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from kernel_tools import CAPABILITIES, DEVICE, DTYPES, PLACES, assembly, needs_triton, run_kernels, spills
+from kernel_tools import (
+    CAPABILITIES,
+    DEVICE,
+    DTYPES,
+    PLACES,
+    check_builds,
+    check_ones,
+    needs_triton,
+    run_kernels,
+)
 
 from cotlib.errors import UserError
 from cotlib.kernels import linear_logprob as module
-from cotlib.kernels.linear_logprob import cost, launch, linear_logprob, meta, reference
+from cotlib.kernels.linear_logprob import cost, launch, linear_logprob, reference
 
 # (R, D, V, chunk): powers of two; ragged, several chunks and a rest; one row; more codes than one block holds
 SHAPES = [(64, 32, 512, None), (45, 24, 1000, 20), (1, 16, 64, None), (6, 8, 8192, 4)]
@@ -108,6 +117,22 @@ def kernel_computes_only_the_gradients_that_are_wanted():
         assert not launch(hidden, weight, targets, bias).requires_grad
 
 
+def kernel_takes_strided_tensors():
+    hidden, weight, targets, bias, up = (x.to(DEVICE) for x in case(40, 8, 64))
+    apart = (hidden.T.contiguous().T, weight.T.contiguous().T, targets.repeat_interleave(2)[::2])
+    for spread in (bias.repeat_interleave(2)[::2], bias[:1].expand(64)):
+        found = []
+        for form, arguments in (
+            (launch, (*apart, spread)),
+            (reference, (hidden, weight, targets, spread.contiguous())),
+        ):
+            leaves = [x.detach().requires_grad_() for x in (arguments[0], arguments[1], arguments[3])]
+            log_p = form(leaves[0], leaves[1], arguments[2], leaves[2])
+            found.append((log_p, *torch.autograd.grad(log_p, leaves, up.repeat_interleave(2)[::2])))
+        for got, wanted in zip(*found, strict=True):
+            torch.testing.assert_close(got, wanted, atol=2e-5, rtol=1e-5)
+
+
 def kernel_codes_that_are_ruled_out():
     hidden, weight, targets, bias, _ = (x.to(DEVICE) for x in case(4, 8, 8192))
     bias[:4500] = float("-inf")  # the whole first block and part of the second
@@ -140,19 +165,19 @@ def kernel_refuses_float64():
 
 @needs_triton
 @pytest.mark.parametrize("place", PLACES)
-def test_kernel(place):
-    run_kernels(__file__, place)
+def test_kernel(place, request):
+    run_kernels(request, place)
 
 
 @needs_triton
 @pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize(("v", "bias", "dtype"), [(1024, False, "fp32"), (58498, True, "fp16")])
-def test_compiles_without_spills(capability, v, bias, dtype):
-    options = meta(v, bias)
-    types = {"logits": "*fp32", "bias": "*fp32", "targets": "*i64", "log_p": "*fp32", "lse": "*fp32", "rows": "i32",
-             "upstream": "*fp32", "gradient": f"*{dtype}"}  # fmt: skip
-    for kernel in (module._forward_kernel, module._backward_kernel):
-        assert spills(assembly(kernel, types, options, capability), capability) == 0
+def test_compiles_without_spills(capability):
+    check_builds(module, capability)
+
+
+@needs_triton
+def test_compiles_with_ones():
+    check_ones(module)
 
 
 H, W, T, B, _ = case(2, 4, 8)

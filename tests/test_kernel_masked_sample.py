@@ -2,11 +2,20 @@
 
 import pytest
 import torch
-from kernel_tools import CAPABILITIES, DEVICE, DTYPES, PLACES, assembly, needs_triton, run_kernels, spills
+from kernel_tools import (
+    CAPABILITIES,
+    DEVICE,
+    DTYPES,
+    PLACES,
+    check_builds,
+    check_ones,
+    needs_triton,
+    run_kernels,
+)
 
 from cotlib.errors import UserError
 from cotlib.kernels import masked_sample as module
-from cotlib.kernels.masked_sample import cost, launch, masked_sample, meta, reference
+from cotlib.kernels.masked_sample import cost, launch, masked_sample, reference
 
 # a power of two; ragged; one row; the Show-o codebook; one code only
 SHAPES = [(64, 512), (100, 1000), (1, 1024), (32, 8192), (3, 1)]
@@ -125,6 +134,8 @@ def kernel_many_draws_of_a_row_and_strided_rows():
     x, u = logits_of(40, 300).to(DEVICE), uniforms_of(40, 6).to(DEVICE)
     check_draw(launch, x, u)
     check_draw(launch, x[::2, :200], u[::2])  # rows apart in memory, codes side by side
+    check_draw(launch, x, u.T.contiguous().T)
+    check_draw(launch, x, u[:, 0])
 
 
 def kernel_at_the_edges():
@@ -153,8 +164,8 @@ def kernel_refuses_what_it_cannot_do():
 
 @needs_triton
 @pytest.mark.parametrize("place", PLACES)
-def test_kernel(place):
-    run_kernels(__file__, place)
+def test_kernel(place, request):
+    run_kernels(request, place)
 
 
 # ----- the compiler ------------------------------------------------------------------------------------------------
@@ -162,11 +173,13 @@ def test_kernel(place):
 
 @needs_triton
 @pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize(("v", "k", "dtype"), [(1024, 20, "fp32"), (8192, 1, "fp16"), (16384, 1, "fp16")])
-def test_compiles_without_spills(capability, v, k, dtype):
-    types = {"logits": f"*{dtype}", "uniforms": "*fp32", "tokens": "*i64", "log_p": "*fp32", "row_stride": "i32",
-             "rows": "i32", "temperature": "fp32"}  # fmt: skip
-    assert spills(assembly(module._kernel, types, meta(v, k), capability), capability) == 0
+def test_compiles_without_spills(capability):
+    check_builds(module, capability)
+
+
+@needs_triton
+def test_compiles_with_ones():
+    check_ones(module)
 
 
 # ----- bad input, cost ---------------------------------------------------------------------------------------------

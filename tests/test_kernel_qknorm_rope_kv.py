@@ -2,11 +2,20 @@
 
 import pytest
 import torch
-from kernel_tools import CAPABILITIES, DEVICE, DTYPES, PLACES, assembly, needs_triton, run_kernels, spills
+from kernel_tools import (
+    CAPABILITIES,
+    DEVICE,
+    DTYPES,
+    PLACES,
+    check_builds,
+    check_ones,
+    needs_triton,
+    run_kernels,
+)
 
 from cotlib.errors import UserError
 from cotlib.kernels import qknorm_rope_kv as module
-from cotlib.kernels.qknorm_rope_kv import cost, launch, meta, qknorm_rope_kv
+from cotlib.kernels.qknorm_rope_kv import cost, launch, qknorm_rope_kv
 from cotlib.models.generator import Block, GeneratorConfig
 
 # (B, L, H, Dh, half): Show-o's head; all turned; nothing turned; one token; ragged heads and an odd width
@@ -115,18 +124,19 @@ def kernel_refuses_what_it_cannot_do():
 
 @needs_triton
 @pytest.mark.parametrize("place", PLACES)
-def test_kernel(place):
-    run_kernels(__file__, place)
+def test_kernel(place, request):
+    run_kernels(request, place)
 
 
 @needs_triton
 @pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize(("d", "half", "dtype"), [(64, 16, "fp16"), (32, 0, "fp32"), (256, 128, "fp16")])
-def test_compiles_without_spills(capability, d, half, dtype):
-    names = module._kernel.arg_names
-    types = dict.fromkeys(names, "i32") | {"eps": "fp32"} | dict.fromkeys(names[3:9], "*fp32")
-    types |= dict.fromkeys((*names[:3], "q_out", "k_cache", "v_cache"), f"*{dtype}")
-    assert spills(assembly(module._kernel, types, meta(d, half), capability), capability) == 0
+def test_compiles_without_spills(capability):
+    check_builds(module, capability)
+
+
+@needs_triton
+def test_compiles_with_ones():
+    check_ones(module)
 
 
 GOOD = case((2, 3, 2, 8, 2))
@@ -143,6 +153,14 @@ WIDE = torch.zeros(3, 5)
 def test_bad_input(place, value, word):
     with pytest.raises(UserError, match=word):
         qknorm_rope_kv(*GOOD[:place], value, *GOOD[place + 1 :])
+
+
+def test_more_numbers_than_the_kernel_counts():
+    """2^31 of them, side by side, of which no memory holds any."""
+    q = torch.empty(2**15, 16, 64, 64, device="meta")
+    cache = torch.empty(1, 1, 1, 64, device="meta")
+    assert "2^31; split the batch" in module.unfit(q, q, q, None, cache, cache)
+    assert module.unfit(q[:1], q[:1], q[:1], None, cache, cache) is None
 
 
 def test_bad_epsilon():

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from kernel_tools import CAPABILITIES, DEVICE, PLACES, assembly, needs_triton, run_kernels, spills
+from kernel_tools import CAPABILITIES, DEVICE, PLACES, check_builds, check_ones, needs_triton, run_kernels
 
 from cotlib.errors import UserError
 from cotlib.kernels import remask_step as module
-from cotlib.kernels.remask_step import cost, launch, meta, reference, remask, remask_step
+from cotlib.kernels.compiled import assembly
+from cotlib.kernels.remask_step import cost, launch, reference, remask, remask_step
 
 MASK = 9999
 # a power of two; ragged; one row; one token; the 512-pixel grid
@@ -77,10 +78,17 @@ def kernel_takes_strided_tensors_and_one_number():
     half = (log_p[:, ::2], tokens[:, ::2], known[:, ::2], k, noise[:, ::2], *rest)
     for got, wanted in zip(launch(*on(DEVICE, half)), remask_step(*half), strict=True):
         assert got.cpu().equal(wanted)
+    each = torch.tensor([3, 0, 9, 1, 7, 20], device=DEVICE).repeat_interleave(2)[::2]  # apart in memory
+    apart = on(DEVICE, (log_p, tokens, known, each, noise, *rest))
+    assert not each.is_contiguous()
+    for got, wanted in zip(launch(*apart), reference(*on("cpu", apart)), strict=True):
+        assert got.cpu().equal(wanted)
 
 
 def kernel_marks_a_wrong_k(monkeypatch):
-    monkeypatch.setattr(module, "_check", lambda *a: a[3])  # which refuses these on a CPU
+    monkeypatch.setattr(
+        module, "readable", lambda _: False
+    )  # as on a GPU; on a CPU the reference refuses these
     log_p, tokens, known, k, *rest = case(3, 64)
     k[0], k[1] = -1, (~known[1]).sum() + 1
     for form in (launch, reference):
@@ -96,22 +104,28 @@ def kernel_refuses_a_row_too_long():
 
 @needs_triton
 @pytest.mark.parametrize("place", PLACES)
-def test_kernel(place):
-    run_kernels(__file__, place)
+def test_kernel(place, request):
+    run_kernels(request, place)
 
 
 @needs_triton
 @pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("n", [64, 1024, 4096])
-def test_compiles_without_spills_and_without_fused_multiply_add(capability, n):
-    names = ("log_p", "tokens", "known", "k", "noise", "ids", "kept", "confidence")
-    kinds = ("*fp32", "*i64", "*i1", "*i64", "*fp32", "*i64", "*i1", "*fp32")
-    types = dict.fromkeys(module._kernel.arg_names, "i32") | {"temperature": "fp32"}
-    types |= zip(names, kinds, strict=True)
-    ptx = assembly(module._kernel, types, meta(n), capability)
-    assert spills(ptx, capability) == 0
-    assert "mul.f32" in ptx or "mul.rn.f32" in ptx
-    assert "fma" not in ptx
+def test_compiles_without_spills(capability):
+    check_builds(module, capability)
+
+
+@needs_triton
+def test_compiles_with_ones():
+    check_ones(module)
+
+
+@needs_triton
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_no_multiply_add_is_fused(capability):
+    for build in module.builds():
+        ptx, _ = assembly(build, capability)
+        assert "mul.f32" in ptx or "mul.rn.f32" in ptx
+        assert "fma" not in ptx
 
 
 GOOD = case(2, 8)
@@ -128,6 +142,17 @@ GOOD = case(2, 8)
 def test_bad_input(place, value, word):
     with pytest.raises(UserError, match=word):
         remask_step(*GOOD[:place], value, *GOOD[place + 1 :])
+
+
+def test_k_is_looked_at_once(monkeypatch):
+    """And not at all where the host would have to wait."""
+    looks = []
+    monkeypatch.setattr(module, "_check_values", lambda *_: looks.append(1))
+    remask_step(*GOOD)
+    assert looks == [1]
+    monkeypatch.setattr(module, "readable", lambda _: False)
+    remask_step(*GOOD)
+    assert looks == [1]
 
 
 def test_the_kernel_wants_a_gpu():

@@ -2,11 +2,20 @@
 
 import pytest
 import torch
-from kernel_tools import CAPABILITIES, DEVICE, DTYPES, PLACES, assembly, needs_triton, run_kernels, spills
+from kernel_tools import (
+    CAPABILITIES,
+    DEVICE,
+    DTYPES,
+    PLACES,
+    check_builds,
+    check_ones,
+    needs_triton,
+    run_kernels,
+)
 
 from cotlib.errors import UserError
 from cotlib.kernels import vq_assign as module
-from cotlib.kernels.vq_assign import cost, launch, meta, vq_assign
+from cotlib.kernels.vq_assign import cost, launch, vq_assign
 
 # a power of two; ragged; one row; one code; more codes than a block
 SHAPES = [(64, 8, 256), (45, 12, 1000), (1, 4, 32), (9, 3, 1), (20, 8, 5000)]
@@ -61,6 +70,11 @@ def kernel_ties_and_chunks(monkeypatch):
     assert launch(x, codebook)[3] == vq_assign(x, codebook, kernel=False)[3] == 0
 
 
+def kernel_takes_strided_tensors():
+    x, codebook = (part.to(DEVICE) for part in case(*SHAPES[1]))
+    assert launch(x.T.contiguous().T, codebook.T.contiguous().T).equal(launch(x, codebook))
+
+
 def kernel_refuses_float64():
     with pytest.raises(UserError, match="float64"):
         launch(*(part.double().to(DEVICE) for part in case(2, 3, 4)))
@@ -68,16 +82,19 @@ def kernel_refuses_float64():
 
 @needs_triton
 @pytest.mark.parametrize("place", PLACES)
-def test_kernel(place):
-    run_kernels(__file__, place)
+def test_kernel(place, request):
+    run_kernels(request, place)
 
 
 @needs_triton
 @pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("k", [1024, 8192])
-def test_compiles_without_spills(capability, k):
-    types = {"dots": "*fp32", "half_squares": "*fp32", "codes": "*i64", "rows": "i32"}
-    assert spills(assembly(module._kernel, types, meta(k), capability), capability) == 0
+def test_compiles_without_spills(capability):
+    check_builds(module, capability)
+
+
+@needs_triton
+def test_compiles_with_ones():
+    check_ones(module)
 
 
 X, E = case(2, 3, 4)

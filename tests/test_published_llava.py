@@ -1,4 +1,4 @@
-"""LLaVA-OneVision as verifier, on tiny random checkpoints that are written here in both published formats.
+"""LLaVA-OneVision as verifier, on tiny random checkpoints in both published formats.
 
 Oracles: transformers' own forward pass and picture processor, one row at a time, without cache or padding.
 """
@@ -8,9 +8,10 @@ import json
 import pytest
 import torch
 from PIL import Image
+from published_tools import EOS, GRID, SIDE, tiny_model, tokenizer, write_next
 from safetensors.torch import load_file, save_file
-from tokenizers import AddedToken, pre_tokenizers
-from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, Qwen2Tokenizer
+from tokenizers import pre_tokenizers
+from transformers import Qwen2Tokenizer
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
@@ -23,49 +24,7 @@ from cotlib.models.published.llava_images import Look, best_grid, padded_square,
 from cotlib.models.published.pictures import to_pil
 from cotlib.search import parm
 
-SIDE, PATCH = 28, 14  # a tile of 2 x 2 patches
-GRID = [[28, 28], [28, 56], [56, 28], [56, 56], [56, 84], [84, 56], [84, 84]]
 PROMPTS = ["a photo of a dog", "a photo of two red cats and a bench", "a photo of an apple"]
-EOS = "<|endoftext|>"
-
-
-def tokenizer() -> Qwen2Tokenizer:
-    """Qwen2's kind, with bytes for its alphabet and the four answers as its only longer words."""
-    vocab = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    merges = [("y", "e"), ("ye", "s"), ("n", "o"), ("Y", "e"), ("Ye", "s"), ("N", "o")]
-    for pair in merges:
-        vocab["".join(pair)] = len(vocab)
-    words = Qwen2Tokenizer(vocab=vocab | {EOS: len(vocab)}, merges=merges)
-    words.add_tokens([AddedToken(t, special=True) for t in ("<|im_start|>", "<|im_end|>")])
-    return words
-
-
-def tiny_model(tied: bool, rows: int) -> LlavaOnevisionForConditionalGeneration:
-    text = {"model_type": "qwen2", "vocab_size": rows, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta": 1e6, "tie_word_embeddings": tied}  # fmt: skip
-    vision = {"model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2,
-              "num_attention_heads": 16, "image_size": SIDE, "patch_size": PATCH, "vision_use_head": False}  # fmt: skip
-    config = LlavaOnevisionConfig(text_config=text, vision_config=vision, image_grid_pinpoints=GRID,
-                                  tie_word_embeddings=tied, image_token_index=1, video_token_index=2)  # fmt: skip
-    torch.manual_seed(3)
-    model = LlavaOnevisionForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for p in model.parameters():  # larger than at the start, so that answers differ
-            p.normal_(0, 0.3 if p.ndim > 1 else 0.1)
-    return model
-
-
-def next_name(name: str) -> str:
-    """The name of a tensor in a LLaVA-NeXT file, written down from the published list and not from the code."""
-    for ours, theirs in {
-        "model.vision_tower.": "model.vision_tower.vision_tower.vision_model.",
-        "model.multi_modal_projector.linear_1": "model.mm_projector.0",
-        "model.multi_modal_projector.linear_2": "model.mm_projector.2",
-        "model.language_model.": "model.",
-    }.items():
-        if name.startswith(ours):
-            return theirs + name[len(ours) :]
-    return name
 
 
 def old_hub_name(name: str) -> str:
@@ -75,35 +34,6 @@ def old_hub_name(name: str) -> str:
         if name.startswith(ours):
             return theirs + name[len(ours) :]
     return name
-
-
-def write_next(folder, model, words, tied: bool, **changes):
-    """The LLaVA-NeXT format: its config, and two shards."""
-    folder.mkdir()
-    t = model.config.text_config
-    config = {
-        "architectures": ["LlavaQwenForCausalLM"], "model_type": "llava", "hidden_size": t.hidden_size, "hidden_act": "silu",
-        "intermediate_size": t.intermediate_size, "num_hidden_layers": t.num_hidden_layers, "rope_theta": 1e6,
-        "num_attention_heads": t.num_attention_heads, "num_key_value_heads": t.num_key_value_heads, "rms_norm_eps": 1e-6,
-        "max_position_embeddings": 32768, "vocab_size": t.vocab_size, "tie_word_embeddings": tied, "use_sliding_window": False,
-        "mm_vision_tower": "google/siglip-so400m-patch14-384", "mm_projector_type": "mlp2x_gelu", "mm_hidden_size": 1152,
-        "mm_patch_merge_type": "spatial_unpad", "image_aspect_ratio": "anyres_max_9", "mm_vision_select_layer": -2,
-        "image_grid_pinpoints": [[w, h] for h, w in GRID], "torch_dtype": "bfloat16",
-    } | changes  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    state = {
-        next_name(k): v.contiguous()
-        for k, v in model.state_dict().items()
-        if not (tied and k == "lm_head.weight")
-    }
-    names = sorted(state)
-    shards = {f"model-0000{i + 1}-of-00002.safetensors": names[i::2] for i in range(2)}
-    for file, own in shards.items():
-        save_file({n: state[n] for n in own}, folder / file, metadata={"format": "pt"})
-    places = {n: file for file, own in shards.items() for n in own}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
-    words.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -194,21 +194,23 @@ def text_batch(prompts: list[str], device: torch.device | str = "cpu") -> Text:
 
 
 def pair_loss(
-    policy: PictogramGenerator, reference: PictogramGenerator, batch: Batch, config: DPOConfig, scored: float
-) -> tuple[Tensor, dict[str, float]]:
+    policy: PictogramGenerator, reference: PictogramGenerator, batch: Batch, config: DPOConfig, scored: float,
+    kernel: bool = True,
+) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
     """(loss with the SFT term, curves) of one batch.
 
     scored: scored places of a picture, summed over the batch; with several processes their mean, so that the mean of
     their gradients is that of the whole batch. Curves: the preference loss, margin and accuracy, and the changes of both
-    log-probabilities against the reference (in nats a picture, or a token with length "mean").
+    log-probabilities against the reference (in nats a picture, or a token with length "mean"). kernel: False for plain torch
+    on a GPU too.
     """
     device = policy.device
     codes = torch.cat([batch.chosen, batch.rejected]).to(device)
     rows = batch.rows.repeat(2, 1).to(device)
     text = text_batch(batch.prompts * 2, device)
     with torch.no_grad():
-        before = log_probability(reference, text, codes, rows)
-    now = log_probability(policy, text, codes, rows)
+        before = log_probability(reference, text, codes, rows, kernel)
+    now = log_probability(policy, text, codes, rows, kernel)
     total = now[: len(batch.prompts)].sum()  # log p of the chosen pictures
     if config.length == "mean":
         before, now = before / rows.sum(1), now / rows.sum(1)

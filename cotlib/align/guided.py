@@ -129,16 +129,20 @@ def draw_group(
     first: int,
     seed: int,
     guidance: float | None = None,
+    kernel: bool = True,
 ) -> tuple[list[str], list[Step]]:
-    """(prompt of each row, steps) of `each` pictures a prompt, all of the first prompt first, path numbers from `first`."""
+    """(prompt of each row, steps) of `each` pictures a prompt, all of the first prompt first, path numbers from `first`.
+
+    kernel: False for plain torch on a GPU too, here and in all that follows.
+    """
     texts = [prompt for prompt in prompts for _ in range(each)]
     numbers = list(range(first, first + each)) * len(prompts)
-    return texts, list(run_steps(policy, texts, numbers, seed, guidance=guidance))
+    return texts, list(run_steps(policy, texts, numbers, seed, guidance=guidance, kernel=kernel))
 
 
 def path_log_probability(
     model: PictogramGenerator, prompts: list[str], steps: list[Step], rounds: list[int] | None = None,
-    guidance: float | None = None,
+    guidance: float | None = None, kernel: bool = True,
 ) -> Tensor:  # fmt: skip
     """log p(x) of each row's path in nats, float [B], with gradients; see the head of this file.
 
@@ -161,7 +165,7 @@ def path_log_probability(
             fixed
         ]
         hidden = (1 + guidance) * hidden - guidance * empty
-    log_p = linear_logprob(hidden, model.head_weight(), codes[fixed])
+    log_p = linear_logprob(hidden, model.head_weight(), codes[fixed], kernel=kernel)
     sums = torch.zeros(fixed.shape, device=fixed.device).masked_scatter(fixed, log_p).sum(1)
     scale = len(steps) / len(states) if model.config.order == "masked" else 1.0
     return scale * sums.view(len(states), -1).sum(0)
@@ -179,7 +183,7 @@ def _state(model: PictogramGenerator, steps: list[Step], t: int) -> tuple[Tensor
 # ----- the term ----------------------------------------------------------------------------------------------------
 
 
-def reward_term(reward: Reward, config: GuidedConfig, seed: int = 0) -> Extra:
+def reward_term(reward: Reward, config: GuidedConfig, seed: int = 0, kernel: bool = True) -> Extra:
     """The term -weight * J for `cotlib.align.tuning.tune(..., extra=...)`, its value being -weight * mean(A log p).
 
     Every update draws fresh pictures of the first prompts of its batch. Curves: "reward", the mean reward; "spread",
@@ -197,15 +201,16 @@ def reward_term(reward: Reward, config: GuidedConfig, seed: int = 0) -> Extra:
         if not mine:  # fewer different prompts in the batch than processes
             return torch.zeros((), device=policy.device), {"reward": 0.0, "spread": 0.0, "kl": 0.0}
         share = workers() / len(prompts)  # the mean over processes of share * sum is the mean over prompts
-        texts, steps = draw_group(policy, mine, config.each, update * config.each, seed, config.guidance)
+        first = update * config.each
+        texts, steps = draw_group(policy, mine, config.each, first, seed, config.guidance, kernel)
         rewards = reward(policy, texts, steps).to(policy.device).detach()
         if not bool(torch.isfinite(rewards).all()):
             raise UserError(f"the reward is {rewards.tolist()} at update {update}; expected finite numbers; look at the "
                             "verifier's weights")  # fmt: skip
         rounds = _some_rounds(len(steps), config.rounds, seed, update)
-        log_p = path_log_probability(policy, texts, steps, rounds, config.guidance)
+        log_p = path_log_probability(policy, texts, steps, rounds, config.guidance, kernel)
         with torch.no_grad():
-            ratio = log_p - path_log_probability(reference, texts, steps, rounds, config.guidance)
+            ratio = log_p - path_log_probability(reference, texts, steps, rounds, config.guidance, kernel)
         groups = (rewards - config.kl * ratio).view(len(mine), config.each)
         gain = (advantages(groups) * log_p.view_as(groups)).mean(1).sum()
         plain = rewards.view_as(groups)

@@ -147,17 +147,26 @@ def hold_out(pairs: Pairs, each_task: int = 12, seed: int = 0) -> tuple[Pairs, l
 
 @torch.no_grad()
 def draw(
-    model: ImageTokenModel, judge: Judge, metadata: dict, paths: list[int], seed: int
+    model: ImageTokenModel, judge: Judge, metadata: dict, paths: list[int], seed: int, kernel: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """(codes [K, N], right or wrong bool [K]), on the CPU, of K paths of one prompt."""
-    for step in run_steps(model, [metadata["prompt"]] * len(paths), paths, seed):
+    """(codes [K, N], right or wrong bool [K]), on the CPU, of K paths of one prompt.
+
+    kernel: False for plain torch on a GPU too, here and in all that follows.
+    """
+    for step in run_steps(model, [metadata["prompt"]] * len(paths), paths, seed, kernel=kernel):
         codes = step.codes
     verdicts = judge([metadata] * len(paths), model.decode(codes).cpu())
     return codes.cpu(), torch.tensor([v.correct for v in verdicts])
 
 
 def draw_pairs(
-    model: ImageTokenModel, judge: Judge, prompts: int, each: int, seed: int, most: int = 4
+    model: ImageTokenModel,
+    judge: Judge,
+    prompts: int,
+    each: int,
+    seed: int,
+    most: int = 4,
+    kernel: bool = True,
 ) -> Pairs:
     """Draws `each` pictures for `prompts` training prompts, judges them, and pairs right with wrong ones.
 
@@ -165,7 +174,7 @@ def draw_pairs(
     """
     rng = np.random.default_rng([seed, 1])
     metadatas = list({(m := sample_metadata(rng))["prompt"]: m for _ in range(prompts)}.values())
-    parts = on_all_cores(lambda m: draw(model, judge, m, list(range(each)), seed), metadatas)
+    parts = on_all_cores(lambda m: draw(model, judge, m, list(range(each)), seed, kernel), metadatas)
     codes, correct = (torch.cat(side) for side in zip(*parts, strict=True))
     texts = [m["prompt"] for m in metadatas for _ in range(each)]
     return pair_up(Pictures(texts, torch.arange(each).repeat(len(metadatas)), codes, correct), most)
@@ -188,7 +197,7 @@ class PicturesPlan:
 
 def draw_pictures(
     model: ImageTokenModel, judge: Judge, plan: PicturesPlan, out: Path | str, made_by: dict | None = None,
-    resume: bool = False, minutes: float | None = None,
+    resume: bool = False, minutes: float | None = None, kernel: bool = True,
 ) -> dict[str, int]:  # fmt: skip
     """Draws and judges all pictures of the plan into files of the folder `out`; returns the counts so far.
 
@@ -209,7 +218,7 @@ def draw_pictures(
         file = out / f"pictures_{number:04d}.npz"
         if file.is_file() or (minutes is not None and time.monotonic() - begin > 60 * minutes):
             return
-        write_arrays(file, _arrays(model, judge, jobs[number * plan.chunk :][: plan.chunk], plan))
+        write_arrays(file, _arrays(model, judge, jobs[number * plan.chunk :][: plan.chunk], plan, kernel))
 
     files = range(-(-len(jobs) // plan.chunk))
     list(on_all_cores(write, files[rank() :: workers()], 1 if workers() > 1 else None))
@@ -217,9 +226,11 @@ def draw_pictures(
     return count(load_pictures(out))
 
 
-def _arrays(model, judge, jobs: list[Job], plan: PicturesPlan) -> dict[str, np.ndarray]:
+def _arrays(model, judge, jobs: list[Job], plan: PicturesPlan, kernel: bool) -> dict[str, np.ndarray]:
     """The arrays of one file: see `Pictures`."""
-    parts = [draw(model, judge, m, list(range(first, first + plan.each)), plan.seed) for m, first in jobs]
+    parts = [
+        draw(model, judge, m, list(range(first, first + plan.each)), plan.seed, kernel) for m, first in jobs
+    ]
     codes, correct = (torch.cat(side).numpy() for side in zip(*parts, strict=True))
     return {"prompts": np.repeat([m["prompt"] for m, _ in jobs], plan.each),
             "paths": np.concatenate([np.arange(first, first + plan.each) for _, first in jobs]),

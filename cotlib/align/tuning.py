@@ -139,14 +139,14 @@ def tune(
     model: PictogramGenerator, pairs: Pairs, config: DPOConfig, seed: int = 0, watch: Watch | None = None,
     *, reference: PictogramGenerator | None = None, validation: Validation | None = None, extra: Extra | None = None,
     what: dict | None = None, folder: Path | str | None = None, save_every: int = 10, resume: bool = False,
-    minutes: float | None = None,
+    minutes: float | None = None, kernel: bool = True,
 ) -> Tuned:  # fmt: skip
     """Tunes a copy of the model on the pairs; the model given stays as it is.
 
     reference: the model that the tuned one is pulled to, the given one unless said otherwise. extra: a further term of
     the loss (`cotlib.align.guided`); what: its settings, which a resumed run must share. folder: where the state is
     kept every `save_every` updates; resume: goes on from it if it is there. minutes: no update is begun after this time.
-    Raises UserError: no pairs, a prompt or
+    kernel: False for plain torch on a GPU too; a further term has its own. Raises UserError: no pairs, a prompt or
     pair that must not be there, models of different shape, a state of another run; `Diverged` at the first update
     whose loss or gradient is no number, which then is not made.
     """
@@ -166,12 +166,14 @@ def tune(
     while run.update < config.updates and not _tired(run, validation) and not _late(begin, minutes):
         before = {}
         if validation and not run.best:
-            before = {"truth_before": _measure(run, validation)}  # of the weights that tuning begins with
-        curves = _update(run, reference, pairs, config, extra, folder)
+            before = {
+                "truth_before": _measure(run, validation, kernel)
+            }  # of the weights that tuning begins with
+        curves = _update(run, reference, pairs, config, extra, folder, kernel)
         run.curves.append({"update": run.update, **curves, **before})
         run.update += 1
         if validation and (run.update % validation.every == 0 or run.update == config.updates):
-            run.curves[-1]["truth"] = _measure(run, validation)
+            run.curves[-1]["truth"] = _measure(run, validation, kernel)
         if (
             folder is not None
             and rank() == 0
@@ -184,7 +186,13 @@ def tune(
 
 
 def _update(
-    run: _Run, reference, pairs: Pairs, config: DPOConfig, extra: Extra | None, folder: Path | None
+    run: _Run,
+    reference,
+    pairs: Pairs,
+    config: DPOConfig,
+    extra: Extra | None,
+    folder: Path | None,
+    kernel: bool,
 ) -> dict:
     """One update; returns its curves. Diverged when loss or gradient is no number, with the weights as they were."""
     before = (run.chance.get_state(), run.order)
@@ -193,7 +201,7 @@ def _update(
     mine, scored = batch.shard(rank(), workers()), int(batch.rows.sum()) / workers()
     run.policy.train()
     run.optimizer.zero_grad()
-    loss, curves = pair_loss(run.policy, reference, mine, config, scored)
+    loss, curves = pair_loss(run.policy, reference, mine, config, scored, kernel)
     if extra:
         prompts = list(dict.fromkeys(pairs.prompts[i] for i in picked))
         term, more = extra(run.policy, reference, prompts, run.update)
@@ -226,12 +234,12 @@ def next_pairs(order: Tensor, pairs: int, batch: int, chance: torch.Generator) -
     return order[:batch], order[batch:]
 
 
-def truth(model: PictogramGenerator, validation: Validation) -> float:
+def truth(model: PictogramGenerator, validation: Validation, kernel: bool = True) -> float:
     """Mean of the task means on the validation prompts; the same dice every time."""
     numbers, mine = list(range(validation.pictures)), validation.metadatas[rank() :: workers()]
 
     def right(metadata: dict) -> tuple[str, list[int]]:
-        _, correct = draw(model, validation.judge, metadata, numbers, validation.seed)
+        _, correct = draw(model, validation.judge, metadata, numbers, validation.seed, kernel)
         return metadata["tag"], correct.int().tolist()
 
     threads = 1 if workers() > 1 or model.device.type != "cpu" else None
@@ -244,11 +252,11 @@ def truth(model: PictogramGenerator, validation: Validation) -> float:
     return sum(mean for mean, _ in means.values()) / len(means)
 
 
-def _measure(run: _Run, validation: Validation) -> float:
+def _measure(run: _Run, validation: Validation, kernel: bool) -> float:
     """Truth of the averaged weights, which are remembered if it is the best so far."""
     model = copy.deepcopy(run.policy).eval()
     model.load_state_dict(run.average)
-    score = truth(model, validation)
+    score = truth(model, validation, kernel)
     run.waited += 1
     if not run.best or score > run.best["truth"]:
         average = {k: v.clone() for k, v in run.average.items()}

@@ -6,14 +6,19 @@ on, and the others cost nothing more. `sample_masked` runs it to the end.
 Exact savings, all tested: text prefix computed once per prompt; only the rows still hidden go through the head;
 guidance is combined before the head (it is linear); the first round, where all candidates of a prompt look alike,
 runs the network once per prompt.
+
+How many tokens are hidden is known from the schedule and never read back from the device. So a round has the same
+shapes whatever is drawn, and on a GPU it can be recorded once and replayed (`cotlib.decoding.graphs`).
 """
 
 from collections.abc import Generator
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from cotlib.decoding.graphs import Graphs
 from cotlib.decoding.noise import draw_codes, draw_shared, gumbel, path_uniforms
 from cotlib.decoding.ratios import masked_left
 from cotlib.decoding.schedule import check_steps, check_temperature, temperatures
@@ -43,10 +48,48 @@ def settle(
     return Step(index, guess, ~known, confidence, paths, log_p), ids
 
 
+class Round(NamedTuple):
+    """What is known of a round before it begins: its number, from 0, tokens a row that are hidden before and after it,
+    scale of the noise."""
+
+    index: int
+    hidden: int
+    left: int
+    scale: float
+
+
+def masked_places(masked: Tensor, count: int) -> Tensor:
+    """Where the True values of bool [B, N] are, `count` in each row, from the left: long [B, count].
+
+    As `masked.nonzero()`, but nobody waits to learn how many there are.
+    """
+    return torch.nonzero_static(masked, size=len(masked) * count)[:, 1].view(len(masked), count)
+
+
+def play_round(
+    model: ImageTokenModel, this: Round, prefix: Any, codes: Tensor, masked: Tensor, uniforms: Tensor, gumbels: Tensor,
+    paths: Tensor, kernel: bool = True, at_places: bool = False,
+) -> tuple[Step, Tensor]:  # fmt: skip
+    """Looks, draws and settles one round; results as in `settle`.
+
+    codes, masked: [B, N], `this.hidden` masked tokens in each row; uniforms, gumbels: [B, N], for codes and for the choice of
+    tokens to keep; at_places: ask the model for these places, as `Graphs` describes, and not by the mask.
+    """
+    places = masked_places(masked, this.hidden)
+    if at_places:
+        logits = model.head(model.hidden(prefix, codes, places).flatten(0, 1))
+    else:
+        logits = model.logits(prefix, codes, masked)
+    drawn = draw_codes(logits, uniforms.gather(1, places).flatten(), kernel=kernel)
+    noise = (this.scale, gumbels)
+    return settle(this.index, codes, masked, drawn, noise, this.left, paths, model.mask_id, kernel)
+
+
 def masked_rounds(
     model: ImageTokenModel, prompts: list[str], paths: list[int], seed: int,
     steps: int | None = None, guidance: float | None = None, temperature: float = 1.0,
     start: Tensor | None = None, prefix: Any = None, owners: list[str] | None = None, kernel: bool = True,
+    graphs: Graphs | None = None,
 ) -> Generator[Step, Tensor | None, None]:  # fmt: skip
     """Yields a `Step` after each round; send back bool [B] to stop the other rows, or nothing to go on with all.
 
@@ -54,9 +97,11 @@ def masked_rounds(
     unless given. temperature: start of the annealed noise in the choice of tokens to keep (1.0 in Show-o).
     start: long [B, N], codes to begin from instead of an empty canvas; only tokens that are `mask_id` are drawn, and
     every row has as many of them. prefix: one row per path, instead of that of the prompts. owners: texts that the
-    random numbers belong to, instead of the prompts. kernel: False for plain torch on a GPU too.
+    random numbers belong to, instead of the prompts. kernel: False for plain torch on a GPU too, in the model as well.
+    graphs: the model's recorded rounds, for a GPU; not used on a CPU, nor with kernel False.
     """
-    n = _unknown(start, model)
+    recorded = graphs is not None and kernel and graphs.ready(model)
+    model, n = told(model, kernel), _unknown(start, model)
     steps = check_steps(model.config.steps if steps is None else steps, n)
     scales = temperatures(steps, check_temperature(temperature))
     size = model.grid[0] * model.grid[1]
@@ -72,15 +117,17 @@ def masked_rounds(
     codes = torch.full((len(prompts), size), model.mask_id, device=model.device) if start is None else start
     masked, left = codes == model.mask_id, n
     for step, scale in enumerate(scales):
+        hidden, left = left, masked_left(step, steps, n, left)
+        this = Round(step, hidden, left, scale)
         if step == 0 and alike:
             logits = model.logits(shared, codes[: len(distinct)], masked[: len(distinct)])
             drawn = _draw_alike(logits, uniforms[:, 0, 0], owner, kernel)
+            dice = (scale, noise[:, 0])
+            record, codes = settle(0, codes, masked, drawn, dice, left, number, model.mask_id, kernel)
         else:
-            logits = model.logits(prefix, codes, masked)
-            drawn = draw_codes(logits, uniforms[:, step, 0][masked], kernel=kernel)
-        left = masked_left(step, steps, n, left)
-        dice = (scale, noise[:, step])
-        record, codes = settle(step, codes, masked, drawn, dice, left, number, model.mask_id, kernel)
+            play = partial(_replay, graphs) if recorded else partial(play_round, kernel=kernel)
+            dice = uniforms[:, step, 0], noise[:, step]
+            record, codes = play(model, this, prefix, codes, masked, *dice, number)
         masked = record.masked
         go_on = yield record
         if go_on is not None and not bool(go_on.all()):
@@ -88,6 +135,25 @@ def masked_rounds(
             codes, masked, owner, number = codes[go_on], masked[go_on], owner[go_on], number[go_on]
             if not len(codes):
                 return
+
+
+def _replay(
+    graphs: Graphs, model: ImageTokenModel, this: Round, prefix: Any, codes: Tensor, masked: Tensor, uniforms: Tensor,
+    gumbels: Tensor, paths: Tensor,
+) -> tuple[Step, Tensor]:  # fmt: skip
+    """`play_round`, recorded or replayed."""
+
+    def work(prefix: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        record, ids = play_round(model, this, prefix, *tensors, paths, at_places=True)
+        return record.codes, record.masked, record.confidence, record.log_p, ids
+
+    *seen, log_p, ids = graphs.run(work, this, prefix, (codes, masked, uniforms, gumbels))
+    return Step(this.index, *seen, paths, log_p), ids
+
+
+def told(model: ImageTokenModel, kernel: bool) -> ImageTokenModel:
+    """The model; with kernel False without kernels of its own, where it has any."""
+    return model.without_kernels() if not kernel and hasattr(type(model), "without_kernels") else model
 
 
 def _draw_alike(logits: Tensor, uniforms: Tensor, owner: Tensor, kernel: bool) -> tuple[Tensor, Tensor]:

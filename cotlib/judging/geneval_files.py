@@ -19,12 +19,14 @@ from PIL import Image
 from torch import Tensor
 
 from cotlib.errors import UserError
+from cotlib.interfaces import Judge
 from cotlib.judging.clip_colors import COLORS
 from cotlib.judging.geneval import GenEvalJudge, Judged
 from cotlib.judging.mask2former import CLASSES
 from cotlib.judging.rules import overall
 from cotlib.judging.stats import task_means
 from cotlib.models.published.pictures import to_pil
+from cotlib.resumable import write_whole
 from cotlib.world.prompts import load_prompts
 from cotlib.world.scenes import RELATIONS, TASKS
 
@@ -109,6 +111,17 @@ def write_prompt(out: Path | str, index: int, metadata: dict, images: Tensor | S
     return folder
 
 
+def room_for(out: Path | str, prompts: dict[int, dict]) -> None:
+    """UserError when `out` already holds pictures of other prompts than these, which would be counted with them.
+
+    prompts: their metadata by number.
+    """
+    for drawn in drawn_prompts(out):
+        if prompts.get(drawn.index) != drawn.metadata:
+            raise UserError(f"{out} holds pictures of another list of prompts (number {drawn.index}: "
+                            f'"{drawn.metadata["prompt"]}"); give an empty folder')  # fmt: skip
+
+
 def drawn_prompts(out: Path | str) -> list[Drawn]:
     """The prompts whose folders are in `out`, by number; [] when there are none. UserError for a damaged one."""
     out, found = Path(out), []
@@ -135,6 +148,32 @@ def result_line(filename: Path, metadata: dict, judged: Judged) -> dict:
         "correct": judged.verdict.correct, "reason": "\n".join(judged.verdict.reasons),
         "metadata": json.dumps(metadata), "details": json.dumps(found),
     }  # fmt: skip
+
+
+def judged_by(judge: Judge, metadata: dict, images: Tensor) -> list[Judged]:
+    """What a judge says of pictures [B, 3, H, W] of one prompt; only GenEval's own says what it found."""
+    metadatas = [metadata] * len(images)
+    if isinstance(judge, GenEvalJudge):
+        return judge.judge(metadatas, images)
+    return [Judged(verdict, {}) for verdict in judge(metadatas, images)]
+
+
+def keep(
+    out: Path | str, index: int, metadata: dict, images: Tensor, judged: Sequence[Judged] = ()
+) -> list[dict]:
+    """Writes the folder of one prompt and returns the lines of results.jsonl about its pictures; none without verdicts."""
+    files = sorted((write_prompt(out, index, metadata, images) / "samples").iterdir())
+    return [result_line(*row) for row in zip(files, [metadata] * len(judged), judged, strict=False)]
+
+
+def write_results(out: Path | str, lines: Sequence[dict]) -> None:
+    """Writes lines of `result_line` to results.jsonl; without any the file of an earlier run goes. UserError when it cannot
+    be written."""
+    file = Path(out) / RESULTS
+    if lines:
+        write_whole(file, "".join(json.dumps(line) + "\n" for line in lines))
+    else:
+        file.unlink(missing_ok=True)
 
 
 def judge_folder(judge: GenEvalJudge, out: Path | str) -> Iterator[dict]:
@@ -167,7 +206,7 @@ def _opened(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
             return picture.convert("RGB")
-    except OSError as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is no picture that can be read ({error}); expected a PNG") from error
 
 

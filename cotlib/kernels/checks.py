@@ -1,6 +1,7 @@
 """What the kernels refuse, in the same words everywhere: what was found, what was expected.
 
-`check...` raise; `unfit...` return why a Triton kernel cannot take a tensor that plain torch can.
+`check...` raise; `unfit...` return why a Triton kernel cannot take a tensor that plain torch can. Numbers inside a tensor
+are looked at only where that is free (`readable`): on a GPU the host would have to wait, and no graph could be recorded.
 """
 
 import torch
@@ -15,6 +16,11 @@ def check(right: bool, found: str, expected: str) -> None:
     """UserError with what was found and what was expected, unless right."""
     if not right:
         raise UserError(f"{found}; expected {expected}")
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether the host can look at a tensor's numbers without waiting for a device."""
+    return not tensor.is_cuda
 
 
 def check_float(name: str, tensor: Tensor, dims: int) -> None:

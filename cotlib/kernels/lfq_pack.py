@@ -15,7 +15,8 @@ Where it can surprise: z may be a transposed view, as of channels-first pictures
 import torch
 from torch import Tensor
 
-from cotlib.kernels.checks import check, check_float, check_long, unfit_dtype
+from cotlib.kernels.checks import check, check_float, check_long, readable, unfit_dtype
+from cotlib.kernels.compiled import Build
 from cotlib.kernels.cost import Cost
 from cotlib.kernels.launch import cdiv, chosen, jit, need_triton, power_of_two, rows_a_program, tl
 
@@ -93,6 +94,13 @@ def launch_unpack(codes: Tensor, bits: int) -> Tensor:
     return signs
 
 
+def builds() -> list[Build]:
+    """What is compiled to be looked at (`cotlib.kernels.compiled`): 13 bits, as in MAGVIT-v2."""
+    types = {"codes": "*i64", "signs": "*fp32", "rows": "i32", "in_row": "i32", "in_bit": "i32"}
+    return [Build(kernel, f"13 bits, {dtype}", types | {"z": f"*{dtype}"}, meta(13))
+            for kernel, dtype in ((_pack_kernel, "fp32"), (_pack_kernel, "bf16"), (_unpack_kernel, "fp32"))]  # fmt: skip
+
+
 def cost(rows: int, bits: int, itemsize: int = 4) -> Cost:
     """Least bytes and FLOPs of `lfq_pack`: compare, shift and add each number."""
     return Cost(rows * bits * itemsize + rows * 8, 3 * rows * bits)
@@ -107,6 +115,6 @@ def _check_codes(codes: Tensor, bits: int) -> None:
     check_long("codes", codes)
     check(codes.dim() == 1, f"codes have shape {list(codes.shape)}", "[R]")
     check(1 <= bits <= MAX_BITS, f"bits is {bits}", f"1 to {MAX_BITS}")
-    if not codes.is_cuda:
+    if readable(codes):
         inside = bool(((codes >= 0) & (codes < 1 << bits)).all())
         check(inside, "a code is out of range", f"0 to {(1 << bits) - 1}")

@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cotlib.kernels.checks import check, check_float, check_long, check_shape, unfit_dtype
+from cotlib.kernels.checks import check, check_float, check_long, check_shape, readable, unfit_dtype
+from cotlib.kernels.compiled import Build
 from cotlib.kernels.cost import Cost
 from cotlib.kernels.launch import cdiv, chosen, jit, need_triton, power_of_two, product, rows_a_program, tl
 
@@ -132,6 +133,7 @@ def launch(
     need_triton(hidden, unfit_dtype("hidden", hidden))
     weight, targets, bias = _seen(weight, targets, bias, window)
     chunk = chunk or max(1, CHUNK_BYTES // (4 * len(weight)))
+    bias = None if bias is None else bias.contiguous()
     return _LinearLogprob.apply(hidden, weight, targets.contiguous(), bias, chunk)
 
 
@@ -187,6 +189,16 @@ def _seen(weight: Tensor, targets: Tensor, bias: Tensor | None, window: tuple[in
     return weight[seen], targets - window[0], None if bias is None else bias[seen]
 
 
+def builds() -> list[Build]:
+    """What is compiled to be looked at (`cotlib.kernels.compiled`): pictograms, all ids of Show-o."""
+    types = {"logits": "*fp32", "bias": "*fp32", "targets": "*i64", "log_p": "*fp32", "lse": "*fp32", "rows": "i32",
+             "upstream": "*fp32"}  # fmt: skip
+    cases = ((1024, False, "fp32"), (58498, True, "fp16"), (58498, True, "bf16"))
+    return [Build(kernel, f"{v} codes, {dtype}", types | {"gradient": f"*{dtype}"}, meta(v, bias))
+            for kernel in (_forward_kernel, _backward_kernel) for v, bias, dtype in cases
+            if kernel is _backward_kernel or dtype != "bf16"]  # fmt: skip
+
+
 def cost(rows: int, d: int, v: int, backward: bool = False, itemsize: int = 2) -> Cost:
     """Least bytes and FLOPs for R rows of D numbers against V codes; with backward both ways, four products."""
     inputs = (rows * d + v * d) * itemsize + rows * (8 + 4)
@@ -209,6 +221,6 @@ def _check(hidden, weight, targets, bias, window, chunk) -> None:
     start, stop = window or (0, v)
     check(0 <= start < stop <= v, f"window is {(start, stop)}", f"0 <= start < stop <= {v}, the codes")
     check(chunk is None or chunk > 0, f"chunk is {chunk}", "at least one row")
-    if not targets.is_cuda:
+    if readable(targets):
         inside = bool(((targets >= start) & (targets < stop)).all())
         check(inside, "a target lies outside the window", f"{start} to {stop - 1}")

@@ -22,7 +22,8 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from cotlib.kernels.checks import check, check_float, check_shape, unfit_floats
+from cotlib.kernels.checks import check, check_float, check_shape, readable, unfit_floats
+from cotlib.kernels.compiled import Build
 from cotlib.kernels.cost import Cost
 from cotlib.kernels.launch import cdiv, chosen, jit, need_triton, power_of_two, rows_a_program, tl
 
@@ -117,6 +118,15 @@ def unfit(logits: Tensor) -> str | None:
     return unfit_floats("logits", logits)
 
 
+def builds() -> list[Build]:
+    """What is compiled to be looked at (`cotlib.kernels.compiled`): pictograms, Show-o, the widest row."""
+    types = {"uniforms": "*fp32", "tokens": "*i64", "log_p": "*fp32", "row_stride": "i32", "rows": "i32",
+             "temperature": "fp32"}  # fmt: skip
+    cases = ((1024, 20, "fp32"), (8192, 1, "fp16"), (8192, 1, "bf16"), (MAX_V, 1, "fp16"))
+    return [Build(_kernel, f"{v} codes, {k} draws, {dtype}", types | {"logits": f"*{dtype}"}, meta(v, k))
+            for v, k, dtype in cases]  # fmt: skip
+
+
 def cost(rows: int, v: int, k: int = 1, itemsize: int = 2) -> Cost:
     """Least bytes and FLOPs for R rows of V logits of `itemsize` bytes and K draws a row."""
     return Cost(rows * v * itemsize + rows * k * (4 + 8 + 4), rows * v * (4 + k))
@@ -130,5 +140,5 @@ def _check(logits: Tensor, uniforms: Tensor, temperature: float) -> None:
     check_shape("uniforms", uniforms, (len(logits), *uniforms.shape[1:]), logits)
     warm = isfinite(temperature) and temperature > 0
     check(warm, f"temperature is {temperature}", "a finite number above 0")
-    if not uniforms.is_cuda:
+    if readable(uniforms):
         check(bool(((uniforms >= 0) & (uniforms < 1)).all()), "a uniform lies outside [0, 1)", "0 <= u < 1")

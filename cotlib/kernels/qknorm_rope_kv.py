@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cotlib.kernels.checks import check, check_float, check_shape, unfit_floats
+from cotlib.kernels.compiled import Build
 from cotlib.kernels.cost import Cost
 from cotlib.kernels.launch import cdiv, chosen, jit, need_triton, power_of_two, rows_a_program, tl
 
@@ -92,11 +93,12 @@ def _normed(
         squares += tl.sum(a * a, axis=1) + tl.sum(b * b, axis=1)
     scale = (1 / tl.sqrt(squares / D + eps))[:, None]
     used = last < D
-    w, shift = tl.load(weight + last, mask=used, other=0.0), tl.load(bias + last, mask=used, other=0.0)
+    w = tl.load(weight + last, mask=used, other=0.0).to(tl.float32)
+    shift = tl.load(bias + last, mask=used, other=0.0).to(tl.float32)
     tl.store(target + last, c * scale * w + shift, mask=inside)
     if HALF > 0:
-        a = a * scale * tl.load(weight + i) + tl.load(bias + i)
-        b = b * scale * tl.load(weight + HALF + i) + tl.load(bias + HALF + i)
+        a = a * scale * tl.load(weight + i).to(tl.float32) + tl.load(bias + i).to(tl.float32)
+        b = b * scale * tl.load(weight + HALF + i).to(tl.float32) + tl.load(bias + HALF + i).to(tl.float32)
         x, y = tl.load(cos + i, mask=live, other=0.0), tl.load(sin + i, mask=live, other=0.0)
         tl.store(target + i, a * x - b * y, mask=live)
         tl.store(target + HALF + i, b * x + a * y, mask=live)
@@ -138,7 +140,7 @@ def launch(
     need_triton(q, unfit(q, k, v, rotary, k_cache, v_cache))
     batch, length, heads, d = q.shape
     out = torch.empty((batch, heads, length, d), dtype=q.dtype, device=q.device)
-    norms = [x.float().contiguous() for x in (*q_norm, *k_norm)]
+    norms = [x.contiguous() for x in (*q_norm, *k_norm)]
     cos, sin = (x.contiguous() for x in rotary) if rotary else (norms[0], norms[0])  # not read without rotary
     options = meta(d, cos.shape[1] if rotary else 0)
     rows = batch * length * heads
@@ -162,6 +164,16 @@ def unfit(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary | None, k_cache: Tenso
         return f"there are {q.numel()} numbers in q; the kernel counts up to 2^31; split the batch"
     named = (("q", q), ("k", k), ("v", v), ("k_cache", k_cache))
     return next((reason for name, tensor in named if (reason := unfit_floats(name, tensor))), None)
+
+
+def builds() -> list[Build]:
+    """What is compiled to be looked at (`cotlib.kernels.compiled`): Show-o, pictograms, the widest head."""
+    names = _kernel.arg_names
+    types = dict.fromkeys(names, "i32") | {"eps": "fp32", "cos": "*fp32", "sin": "*fp32"}
+    moved = (*names[:7], "q_out", "k_cache", "v_cache")
+    cases = ((64, 16, "fp16"), (64, 16, "bf16"), (32, 0, "fp32"), (MAX_HEAD, MAX_HEAD // 2, "fp16"))
+    return [Build(_kernel, f"heads of {d}, {2 * half} turned, {dtype}", types | dict.fromkeys(moved, f"*{dtype}"), meta(d, half))
+            for d, half, dtype in cases]  # fmt: skip
 
 
 def cost(batch: int, length: int, heads: int, d: int, half: int = 0, itemsize: int = 2) -> Cost:

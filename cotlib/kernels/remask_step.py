@@ -25,7 +25,8 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from cotlib.kernels.checks import check, check_float, check_long, check_shape
+from cotlib.kernels.checks import check, check_float, check_long, check_shape, readable
+from cotlib.kernels.compiled import Build
 from cotlib.kernels.cost import Cost
 from cotlib.kernels.launch import cdiv, chosen, jit, need_triton, power_of_two, rows_a_program, tl
 
@@ -41,8 +42,8 @@ def remask_step(
     log_p: float32 [B, N], of the tokens (what it holds at known places does not matter); tokens: int64 [B, N], the
     full guess; known: bool [B, N]; k: int64 [B] or one int; noise: float32 [B, N]; temperature: of at least 0;
     offset: added to the tokens that stay. The Triton form takes N up to 4096; otherwise plain torch runs. UserError for
-    a wrong dtype, shape or device, and for k below 0 or above the unknown tokens of a row; on a GPU, which nobody waits for,
-    such a row gets ids -1, nothing known and confidence NaN.
+    a wrong dtype, shape or device, and on a CPU for k below 0 or above the unknown tokens of a row; on a GPU, which nobody
+    waits for, such a row gets ids -1, nothing known and confidence NaN.
     """
     k = _check(log_p, tokens, known, k, noise, temperature)
     form = launch if chosen(kernel, log_p, unfit(log_p)) else reference
@@ -56,9 +57,12 @@ def reference(
     """The same in plain torch; k is int64 [B]."""
     confidence = (log_p + temperature * noise).masked_fill_(known, float("inf"))
     hidden = remask(confidence, known, k[:, None])
+    ids, kept = (tokens + offset).masked_fill_(hidden, mask_id), ~hidden
+    if readable(k):
+        _check_values(k, known)
+        return ids, kept, confidence
     wrong = ((k < 0) | (k > (~known).sum(1)))[:, None]
-    ids = (tokens + offset).masked_fill_(hidden, mask_id).masked_fill_(wrong, -1)
-    return ids, ~(hidden | wrong), confidence.masked_fill_(wrong, float("nan"))
+    return ids.masked_fill_(wrong, -1), kept & ~wrong, confidence.masked_fill_(wrong, float("nan"))
 
 
 def remask(confidence: Tensor, known: Tensor, k: Tensor | int) -> Tensor:
@@ -118,7 +122,7 @@ def launch(
     k = _check(log_p, tokens, known, k, noise, temperature)
     need_triton(log_p, unfit(log_p))
     rows, n = log_p.shape
-    log_p, tokens, known, noise = (x.contiguous() for x in (log_p, tokens, known, noise))
+    log_p, tokens, known, k, noise = (x.contiguous() for x in (log_p, tokens, known, k, noise))
     ids, kept, confidence = torch.empty_like(tokens), torch.empty_like(known), torch.empty_like(log_p)
     options = meta(n)
     grid = (cdiv(rows, options["ROWS"]),)
@@ -132,6 +136,13 @@ def unfit(log_p: Tensor) -> str | None:
     if log_p.shape[1] > MAX_N:
         return f"there are {log_p.shape[1]} tokens; the kernel holds up to {MAX_N}"
     return None
+
+
+def builds() -> list[Build]:
+    """What is compiled to be looked at (`cotlib.kernels.compiled`): pictograms, Show-o 512, the longest row."""
+    types = {"log_p": "*fp32", "tokens": "*i64", "known": "*i1", "k": "*i64", "noise": "*fp32", "ids": "*i64", "kept": "*i1",
+             "confidence": "*fp32", "rows": "i32", "temperature": "fp32", "mask_id": "i32", "offset": "i32"}  # fmt: skip
+    return [Build(_kernel, f"{n} tokens", types, meta(n)) for n in (64, 1024, MAX_N)]
 
 
 def cost(rows: int, n: int) -> Cost:
@@ -153,8 +164,10 @@ def _check(log_p, tokens, known, k, noise, temperature) -> Tensor:
     k = torch.full((len(log_p),), k, device=log_p.device) if isinstance(k, int) else k
     check_long("k", k)
     check_shape("k", k, log_p.shape[:1], log_p)
-    if not k.is_cuda:
-        unknown = (~known).sum(1)
-        right = bool(((k >= 0) & (k <= unknown)).all())
-        check(right, f"k is {k.tolist()}", f"0 to the unknown tokens, {unknown.tolist()}")
     return k
+
+
+def _check_values(k: Tensor, known: Tensor) -> None:
+    unknown = (~known).sum(1)
+    right = bool(((k >= 0) & (k <= unknown)).all())
+    check(right, f"k is {k.tolist()}", f"0 to the unknown tokens, {unknown.tolist()}")

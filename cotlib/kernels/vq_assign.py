@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cotlib.kernels.checks import check, check_float, check_shape, unfit_dtype
+from cotlib.kernels.compiled import Build
 from cotlib.kernels.cost import Cost
 from cotlib.kernels.launch import cdiv, chosen, jit, need_triton, power_of_two, product, rows_a_program, tl
 
@@ -72,6 +73,12 @@ def launch(x: Tensor, codebook: Tensor) -> Tensor:
         grid = (cdiv(len(part), options["ROWS"]),)
         _kernel[grid](product(part, codebook.T), half_squares, out, len(part), **options)
     return codes
+
+
+def builds() -> list[Build]:
+    """What is compiled to be looked at (`cotlib.kernels.compiled`)."""
+    types = {"dots": "*fp32", "half_squares": "*fp32", "codes": "*i64", "rows": "i32"}
+    return [Build(_kernel, f"{k} codes", types, meta(k)) for k in (1024, 8192)]
 
 
 def cost(rows: int, d: int, k: int, itemsize: int = 4) -> Cost:

@@ -99,7 +99,7 @@ def compact_png(fig, limit: int = MAX_BYTES) -> tuple[bytes, int]:
         raw = io.BytesIO()
         fig.savefig(raw, format="png", dpi=SHOWN_DPI * scale)
         picture = Image.open(raw).convert("RGB")
-        for colors in (256, 128, 64, 32):
+        for colors in (256, 128, 64, 48, 32):
             if len(data := palette_png(picture, colors)) <= limit:
                 return data, round(picture.width / scale)
     return data, round(picture.width / scale)
@@ -108,18 +108,25 @@ def compact_png(fig, limit: int = MAX_BYTES) -> tuple[bytes, int]:
 def palette_png(picture, colors: int = 256) -> bytes:
     """PIL picture -> PNG bytes with a palette of at most `colors` colours (exact when the picture has no more).
 
-    The palette is an octree's, plus pure white: the usual median cut spends it on the many near-whites of paper and turns a
-    small blue thing green.
+    The palette is an octree's, plus the white of the page and the greys of text and frames: the usual median cut spends
+    it on the many near-whites of paper and turns a small blue thing green.
     """
     from PIL import Image
 
     if picture.getcolors(colors):
         reduced = picture.quantize(colors, dither=0)
     else:
-        tree = picture.quantize(colors - 1, method=Image.Quantize.FASTOCTREE, dither=0)
+        own = [value for name in ("#FFFFFF", style.INK, style.FAINT) for value in bytes.fromhex(name[1:])]
+        count = colors - len(own) // 3
+        tree = picture.quantize(count, method=Image.Quantize.FASTOCTREE, dither=0)
         palette = Image.new("P", (1, 1))
-        palette.putpalette(tree.getpalette()[: 3 * (colors - 1)] + [255, 255, 255])
-        reduced = picture.quantize(palette=palette, dither=0)
+        palette.putpalette(own + tree.getpalette()[: 3 * count])
+        numbers = np.array(picture.quantize(palette=palette, dither=0))
+        numbers[(np.asarray(picture) == 255).all(-1)] = (
+            0  # Pillow's search is coarse: it finds a near-white for white
+        )
+        reduced = Image.fromarray(numbers)
+        reduced.putpalette(palette.getpalette())
     buffer = io.BytesIO()
     reduced.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

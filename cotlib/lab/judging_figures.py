@@ -16,7 +16,7 @@ from cotlib.judging.pictogram import glyph_box
 from cotlib.judging.rules import relative_position
 from cotlib.lab import style
 from cotlib.lab.figures import as_uint8, draw_mark, draw_tile, wrapped
-from cotlib.lab.widgets import png_bytes
+from cotlib.lab.widgets import picture_widget, png_bytes
 from cotlib.world.render import render
 from cotlib.world.scenes import CELL, SIZE, Scene, Thing
 
@@ -151,7 +151,7 @@ def position_explorer():
 
     x = w.IntSlider(value=0, min=0, max=SIZE - CELL, description="dog x")
     y = w.IntSlider(value=2, min=0, max=SIZE - CELL, description="dog y")
-    picture, words = w.Image(format="png", width=256, height=256), w.HTML()
+    picture, words = picture_widget(), w.HTML()
 
     def moved(_=None) -> None:
         dog = Thing("dog", "blue", x.value, y.value)

@@ -107,10 +107,10 @@ def draw(generator, prompt: str, n: int, seed: int, rung: int) -> Tensor:
     if rung == len(RUNGS) - 1:
         return sample_masked(generator, [prompt] * n, paths, seed, kernel=False)
     batches = [paths] if rung >= 2 else [[k] for k in paths]
-    return torch.cat([_rounds(generator, prompt, batch, seed, rung) for batch in batches])
+    return torch.cat([rounds(generator, prompt, batch, seed, rung) for batch in batches])
 
 
-def _rounds(generator, prompt: str, paths: list[int], seed: int, rung: int) -> Tensor:
+def rounds(generator, prompt: str, paths: list[int], seed: int, rung: int) -> Tensor:
     count, size, steps = len(paths), generator.tokens, generator.config.steps
     uniforms = path_uniforms(seed, [prompt] * count, paths, (steps, 2, size)).to(generator.device)
     dice = torch.Generator(generator.device).manual_seed(seed + paths[0])

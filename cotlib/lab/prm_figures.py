@@ -295,16 +295,16 @@ def branch_game(cases: Sequence[Mapping]):
     """
     import ipywidgets as w
 
-    from cotlib.lab.widgets import png_bytes
+    from cotlib.lab.widgets import picture_widget, png_bytes
 
     if not cases:
         return None
     count = len(cases[0]["scores"])
     which = w.Dropdown(options=[(f'step {c["step"] + 1}: "{c["prompt"]}"', i) for i, c in enumerate(cases)],
                        description="state", layout={"width": "460px"})  # fmt: skip
-    picture, said = w.Image(format="png"), w.HTML()
+    picture, said = picture_widget(), w.HTML()
     buttons = [
-        w.Button(description=f"keep {b + 1}", layout={"width": "112px", "margin": "0 6px 0 0"})
+        w.Button(description=f"keep {b + 1}", layout={"width": "128px", "margin": "0 6px 0 0"})
         for b in range(count)
     ]
 

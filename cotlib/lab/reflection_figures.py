@@ -19,7 +19,7 @@ from torch import Tensor
 from cotlib.interfaces import REFLECT, Judge, Outcome, Reflection, Round
 from cotlib.lab import style
 from cotlib.lab.figures import as_uint8, draw_mark, draw_tile
-from cotlib.lab.widgets import png_bytes
+from cotlib.lab.widgets import picture_widget, png_bytes
 from cotlib.models.verifier import MAX_WORDS, QUESTIONS, WORDS, text_batch
 from cotlib.world.prompts import BEGIN, END, parse_prompt
 from cotlib.world.scenes import CELL, SIZE, TASKS, Thing
@@ -335,9 +335,10 @@ def reflector(model, prompts: Sequence[str], codes: Tensor, seen: Sequence[Seque
     """
     import ipywidgets as w
 
-    which = w.Dropdown(options=[(p, i) for i, p in enumerate(prompts)], description="picture")
+    which = w.Dropdown(options=[(p, i) for i, p in enumerate(prompts)], description="picture",
+                       layout={"width": "420px"})  # fmt: skip
     words, again = w.Text(description="you say"), w.Button(description="Correct it")
-    before, after, note = w.Image(format="png"), w.Image(format="png"), w.HTML()
+    before, after, note = picture_widget(), picture_widget(), w.HTML()
 
     def picture(own: Tensor) -> tuple[bytes, bool]:
         image = model.decode(own[None])
@@ -363,4 +364,4 @@ def reflector(model, prompts: Sequence[str], codes: Tensor, seen: Sequence[Seque
     which.observe(chosen, names="value")
     again.on_click(said)
     chosen()
-    return w.VBox([w.HBox([which, words, again]), w.HBox([before, after]), note])
+    return w.VBox([which, w.HBox([words, again]), w.HBox([before, after]), note])

@@ -19,7 +19,7 @@ from cotlib.lab import style
 from cotlib.lab.figures import as_uint8, compact_png, draw_mark, draw_tile
 from cotlib.lab.search_figures import LOOKS, path_tree_figure
 from cotlib.lab.token_figures import as_rgb
-from cotlib.lab.widgets import png_bytes
+from cotlib.lab.widgets import picture_widget, png_bytes
 
 ZOOM, GAP = 2, 8  # shown pixels for each pixel of a picture; pixels between pictures
 DROPPED = "all dropped paths"
@@ -48,14 +48,17 @@ def tree_explorer(explored: Sequence[Explored]):
     which = w.Dropdown(options=[(one.prompt, i) for i, one in enumerate(explored)], value=0, description="prompt",
                        layout={"width": "420px"})  # fmt: skip
     path = w.Dropdown(options=path_options(explored[0]), value=-1, description="path")
-    tree, strip, words = w.Image(format="png"), w.Image(format="png"), w.HTML()
+    tree, strip, words = picture_widget(), picture_widget(), w.HTML()
 
     def redraw(_=None) -> None:
         one = explored[which.value]
         lifted = None if path.value < 0 else path.value
         figure = path_tree_figure(one.entries, one.guesses.shape[1], right=one.right, path=lifted)
-        tree.value = compact_png(figure)[0]
+        tree.value, shown_width = compact_png(figure)
+        tree.width = str(shown_width)
         plt.close(figure)
+        nothing = lifted is None and all(entry["stopped"] is None for entry in one.entries)
+        strip.layout.display = "none" if nothing else None
         strip.value = png_bytes(dropped_frame(one) if lifted is None else path_frame(one, lifted))
         words.value = escape(tree_words(one) if lifted is None else path_words(one, lifted))
 
@@ -170,7 +173,7 @@ def be_the_verifier(contest: Contest):
     """The widget: a prompt, its candidates, one button for each; your result at the end. Returns the widget."""
     import ipywidgets as w
 
-    text, picture = w.HTML(), w.Image(format="png")
+    text, picture = w.HTML(), picture_widget()
     width = f"{contest.pictures.shape[3] * ZOOM + GAP - 4}px"
     buttons = [w.Button(description=f"this one ({k + 1})", layout={"width": width, "margin": "2px"})
                for k in range(contest.candidates)]  # fmt: skip

@@ -26,7 +26,7 @@ from cotlib.interfaces import FINAL
 from cotlib.judging.stats import LEVELS, bootstrap_interval, wilson
 from cotlib.lab import style
 from cotlib.lab.figures import as_uint8, draw_tile
-from cotlib.lab.widgets import png_bytes
+from cotlib.lab.widgets import picture_widget, png_bytes
 from cotlib.models.eye import GRID
 from cotlib.models.verifier import QUESTIONS, text_batch
 from cotlib.verifying.calibration import BINS, calibration_error, reliability
@@ -323,7 +323,7 @@ def choice_explorer(
     menu = w.Dropdown(options=[(text, i) for i, text in enumerate(prompts)], description="prompt",
                       layout={"width": "480px"})  # fmt: skip
     slider = w.IntSlider(value=n, min=1, max=n, description="candidates")
-    picture, words = w.Image(format="png"), w.HTML()
+    picture, words = picture_widget(), w.HTML()
 
     def moved(_=None) -> None:
         row, k = menu.value, slider.value
@@ -374,7 +374,10 @@ def choice_words(scores: Mapping[str, np.ndarray], row: int, k: int, right: np.n
     lines = []
     for number, (name, path) in enumerate(picks_of(scores, row, k).items()):
         verdict = "right" if right[row][path] else "wrong"
-        lines.append(f"<b style='color:{style.CYCLE[number]}'>{number + 1} {name}</b>: path {path}, score "
+        badge = (
+            f"color:white;background:{style.CYCLE[number]};padding:0 .4em"  # on light and dark pages alike
+        )
+        lines.append(f"<b style='{badge}'>{number + 1} {name}</b> path {path}, score "
                      f"{float(np.asarray(scores[name])[row][path]):.3f}, {verdict}")  # fmt: skip
     there = int(np.sum(right[row][:k]))
     return "<br>".join([*lines, f"right among the first {k}: {there}"])

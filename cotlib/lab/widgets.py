@@ -39,7 +39,7 @@ def step_scrubber(steps: Sequence, decode: Callable, row: int = 0):
 
     slider = w.IntSlider(value=1, min=1, max=len(steps), description="step", continuous_update=True)
     play = w.Play(value=1, min=1, max=len(steps), interval=600)
-    picture, words = w.Image(value=frame(0), format="png"), w.HTML(step_words(steps[0], row))
+    picture, words = picture_widget(value=frame(0)), w.HTML(step_words(steps[0], row))
 
     def moved(change) -> None:
         picture.value = frame(change["new"] - 1)
@@ -89,7 +89,7 @@ def code_editor(tokenizer, codes: Tensor):
         for i in range(DIGITS)
     ]
     number = w.BoundedIntText(min=0, max=LEVELS**DIGITS - 1, description="code")
-    picture, again = w.Image(format="png"), w.Button(description="Start again")
+    picture, again = picture_widget(), w.Button(description="Start again")
 
     def redraw() -> None:
         shown = as_uint8(tokenizer.decode(state["codes"][None]))[0]
@@ -100,7 +100,9 @@ def code_editor(tokenizer, codes: Tensor):
             color = "#" + bytes(means[index].astype(np.uint8)).hex()
             if button.style.button_color != color:
                 button.style.button_color = color
-            button.description = PICKED if index == state["cell"] else PLAIN
+            picked = index == state["cell"]
+            button.description = PICKED if picked else PLAIN
+            button.layout.border = f"3px solid {style.VERMILLION}" if picked else None  # as in the picture
         code = int(state["codes"][state["cell"]])
         state["busy"] = True  # the sliders move by program, not by hand
         number.value = code
@@ -156,6 +158,13 @@ def digits_code(digits: list[int]) -> int:
     from cotlib.models.tokenizer import pack
 
     return int(pack(torch.tensor(digits)))
+
+
+def picture_widget(**about):
+    """An ipywidgets Image that keeps the size of its pictures, on a narrow page less; a box alone would stretch them."""
+    import ipywidgets as w
+
+    return w.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"}, **about)
 
 
 def png_bytes(picture: np.ndarray) -> bytes:

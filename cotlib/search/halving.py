@@ -10,6 +10,7 @@ Talwalkar, arXiv 1502.07943).
 import torch
 from torch import Tensor
 
+from cotlib.decoding import Graphs
 from cotlib.decoding.schedule import check_steps
 from cotlib.interfaces import FINAL, POTENTIAL, ImageTokenModel, Outcome, Path, Row, Step, Verifier
 from cotlib.search.ledger import Ledger
@@ -20,11 +21,12 @@ from cotlib.search.paths import ask, candidates, decode, need, need_masked, run_
 def halving(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
     steps: int | None = None, guidance: float | None = None, *, verifier: Verifier | None = None,
+    kernel: bool = True, graphs: Graphs | None = None,
 ) -> Outcome:  # fmt: skip
     """n paths a prompt, halved by POTENTIAL at `halvings(steps)`; the surest yes to FINAL of those left.
 
-    Of equal scores the lower path number stays. Raises UserError when n < 1, the verifier lacks POTENTIAL or FINAL, or the
-    order is raster.
+    Of equal scores the lower path number stays. kernel, graphs: as in `cotlib.search.single`. Raises UserError when n < 1, the
+    verifier lacks POTENTIAL or FINAL, or the order is raster.
     """
     need(verifier, POTENTIAL, FINAL)
     need_masked(model, "halving")
@@ -43,7 +45,7 @@ def halving(
             go_on[[mine[j] for j in upper_half([odds[b] for b in mine])]] = True
         return go_on
 
-    run_paths(model, rows, seed, ledger, watch, steps=steps, guidance=guidance)
+    run_paths(model, rows, seed, ledger, watch, steps=steps, guidance=guidance, kernel=kernel, graphs=graphs)
     left: list[list[Path]] = [[path for path in own if path.stopped is None] for own in paths]
     finalists = [Row(prompt, path) for prompt, own in zip(prompts, left, strict=True) for path in own]
     images = decode(model, stack_codes(finalists), ledger)

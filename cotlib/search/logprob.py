@@ -5,6 +5,7 @@ good. In raster order that is the exact log-likelihood of the picture, divided b
 order in which this path happened to fix its tokens. Every path has N tokens, so the sum would choose the same one.
 """
 
+from cotlib.decoding import Graphs
 from cotlib.interfaces import ImageTokenModel, Outcome
 from cotlib.search.ledger import Ledger
 from cotlib.search.paths import Drawn, decode, draw, of_chosen, pick_each, stack_codes
@@ -15,11 +16,12 @@ LOG_P = "LOG_P"  # the name of this score in a path's record
 def logprob(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
     steps: int | None = None, guidance: float | None = None, *, drawn: Drawn | None = None,
+    kernel: bool = True, graphs: Graphs | None = None,
 ) -> Outcome:  # fmt: skip
     """Draws n pictures a prompt and takes the one with the highest mean log-probability, under guidance if there is
-    any. Only the chosen pictures are decoded. drawn: as in `single`."""
+    any. Only the chosen pictures are decoded. drawn, kernel, graphs: as in `single`."""
     ledger = Ledger() if ledger is None else ledger
-    drawn = drawn or draw(model, prompts, n, seed, steps, guidance)
+    drawn = drawn or draw(model, prompts, n, seed, steps, guidance, kernel, graphs)
     paths, rows = drawn.again(ledger)
     scores = [total / len(rows[0].path.codes) for total in drawn.log_p]
     for row, score in zip(rows, scores, strict=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from cotlib.decoding import Graphs
 from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel, Judge, Outcome
 from cotlib.search.ledger import Ledger
@@ -20,11 +21,12 @@ def oracle(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
     steps: int | None = None, guidance: float | None = None, *,
     judge: Judge | None = None, metadatas: list[dict] | None = None, drawn: Drawn | None = None,
+    kernel: bool = True, graphs: Graphs | None = None,
 ) -> Outcome:  # fmt: skip
     """Draws n pictures a prompt and takes the first that the judge calls right, or path 0 if there is none.
 
     metadatas: one per prompt, in GenEval's form. A bound, not a method: it knows the answer. `ties` counts the
-    right pictures, or all of them where none is right. drawn: as in `single`.
+    right pictures, or all of them where none is right. drawn, kernel, graphs: as in `single`.
     """
     if judge is None or metadatas is None or len(metadatas) != len(prompts):
         raise UserError(
@@ -32,7 +34,7 @@ def oracle(
             f"{len(metadatas or [])} metadatas for {len(prompts)} prompts; expected a judge and one metadata for each"
         )
     ledger = Ledger() if ledger is None else ledger
-    drawn = drawn or draw(model, prompts, n, seed, steps, guidance)
+    drawn = drawn or draw(model, prompts, n, seed, steps, guidance, kernel, graphs)
     (paths, rows), last = drawn.again(ledger), drawn.last
     images = decode(model, stack_codes(rows), ledger)
     with ledger.timed("judge"):

@@ -5,6 +5,7 @@ choice repeats and good pictures do not all read as 1. Of equal scores the lowes
 `Outcome.ties` says how many there were.
 """
 
+from cotlib.decoding import Graphs
 from cotlib.interfaces import FINAL, ImageTokenModel, Outcome, Verifier
 from cotlib.search.ledger import Ledger
 from cotlib.search.paths import Drawn, ask, candidates, decode, draw, need, of_chosen, pick_each, stack_codes
@@ -15,19 +16,23 @@ def orm(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
     steps: int | None = None, guidance: float | None = None, *,
     verifier: Verifier | None = None, paper_compatible: bool = False, drawn: Drawn | None = None,
+    kernel: bool = True, graphs: Graphs | None = None,
 ) -> Outcome:  # fmt: skip
     """Draws n pictures a prompt and takes the one with the highest P(yes) to FINAL.
 
     verifier: zero-shot and fine-tuned differ in their weights alone. paper_compatible: the released code's rules,
-    see `cotlib.search.released`. drawn: as in `single`. Raises UserError when n < 1 or the verifier lacks FINAL, before anything is drawn.
+    see `cotlib.search.released`. drawn, kernel, graphs: as in `single`. Raises UserError when n < 1 or the verifier lacks FINAL, before
+    anything is drawn.
     """
     need(verifier, FINAL)
     ledger = Ledger() if ledger is None else ledger
     if paper_compatible:
         paths, rows = candidates(prompts, n)
-        last = leaky_paths(model, rows, seed, ledger, steps=steps, guidance=guidance)
+        last = leaky_paths(
+            model, rows, seed, ledger, steps=steps, guidance=guidance, kernel=kernel, graphs=graphs
+        )
     else:
-        drawn = drawn or draw(model, prompts, n, seed, steps, guidance)
+        drawn = drawn or draw(model, prompts, n, seed, steps, guidance, kernel, graphs)
         (paths, rows), last = drawn.again(ledger), drawn.last
     images = decode(model, stack_codes(rows), ledger)
     odds = ask(verifier, FINAL, rows, images, last, ledger, strict=not paper_compatible)

@@ -8,6 +8,7 @@ batch and cost nothing more, and those that stay draw exactly the codes they wou
 import torch
 from torch import Tensor
 
+from cotlib.decoding import Graphs
 from cotlib.decoding.schedule import check_steps
 from cotlib.errors import UserError
 from cotlib.interfaces import (
@@ -32,7 +33,7 @@ def parm(
     steps: int | None = None, guidance: float | None = None, *,
     verifier: Verifier | None = None, clear: float | None = None, promising: float | None = None,
     ask_from: int | None = None,
-    paper_compatible: bool = False,
+    paper_compatible: bool = False, kernel: bool = True, graphs: Graphs | None = None,
 ) -> Outcome:  # fmt: skip
     """From step `ask_from` on asks CLARITY of the full guess, at the first clear step POTENTIAL of the same picture;
     a path that is not promising stops for good. FINAL picks among the promising ones.
@@ -42,19 +43,22 @@ def parm(
     No promising path left: the stopped path with the highest POTENTIAL is drawn to its end after all, from its
     start, and the ledger counts it. Only if no path was ever clear does FINAL pick among all of them.
     paper_compatible: the released code's rules instead, see `cotlib.search.released`; thresholds and ask_from are
-    not used then. Raises UserError when n < 1, the verifier lacks a question, or the order is raster.
+    not used then. kernel, graphs: as in `cotlib.search.single`. Raises UserError when n < 1, the verifier lacks a question, or the order is raster.
     """
     need(verifier, CLARITY, POTENTIAL, FINAL)
     need_masked(model, "PARM")
     ledger = Ledger() if ledger is None else ledger
     if paper_compatible:
-        return released_parm(model, prompts, n, seed, ledger, steps, guidance, verifier)
+        return released_parm(
+            model, prompts, n, seed, ledger, steps, guidance, verifier, kernel=kernel, graphs=graphs
+        )
     last = check_steps(model.config.steps if steps is None else steps, model.grid[0] * model.grid[1]) - 1
     paths, rows = candidates(prompts, n)
     own = getattr(verifier, "thresholds", (0.5, 0.5))
     clear, promising = (given if given is not None else own[i] for i, given in enumerate((clear, promising)))
     watch = stop_unpromising(model, verifier, ledger, clear, promising, first_step(verifier, ask_from, last))
-    run_paths(model, rows, seed, ledger, watch, steps=steps, guidance=guidance)
+    drawing = {"steps": steps, "guidance": guidance, "kernel": kernel, "graphs": graphs}
+    run_paths(model, rows, seed, ledger, watch, **drawing)
 
     finalists, fallbacks = [], []
     for prompt, own in zip(prompts, paths, strict=True):
@@ -62,7 +66,7 @@ def parm(
         finalists += [Row(prompt, path) for path in left]
         fallbacks += [Row(prompt, path) for path in fallback]
     if unfinished := [row for row in fallbacks if row.path.stopped < last]:
-        run_paths(model, unfinished, seed, ledger, steps=steps, guidance=guidance)
+        run_paths(model, unfinished, seed, ledger, **drawing)
     images = decode(model, stack_codes(finalists + fallbacks), ledger)
     if finalists:
         ask(verifier, FINAL, finalists, images[: len(finalists)], last, ledger)

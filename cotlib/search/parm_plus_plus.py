@@ -40,7 +40,7 @@ class Correct(Protocol):
     """Refused pictures to new ones: codes long [B, N] to [B, N], one reflection for each.
 
     round: from 1. A correction counts its own token passes in the ledger, for it may draw with another network;
-    steps and guidance are those of the whole search.
+    steps and guidance are those of the whole search. kernel=False is passed as well where the search was told so.
     """
 
     def __call__(
@@ -51,14 +51,14 @@ class Correct(Protocol):
 
 def redraw(
     model: ImageTokenModel, prompts: list[str], codes: Tensor, reflections: list[Reflection], seed: int, round: int,
-    *, ledger: Ledger, steps: int | None = None, guidance: float | None = None,
+    *, ledger: Ledger, steps: int | None = None, guidance: float | None = None, kernel: bool = True,
 ) -> Tensor:  # fmt: skip
     """Plain re-drawing: a new path from an empty canvas, blind to picture and reflection.
 
     Its path number is minus the round, which no candidate has.
     """
     rows = [Row(prompt, Path(-round)) for prompt in prompts]
-    run_paths(model, rows, seed, ledger, steps=steps, guidance=guidance)
+    run_paths(model, rows, seed, ledger, steps=steps, guidance=guidance, kernel=kernel)
     return stack_codes(rows)
 
 
@@ -66,35 +66,38 @@ def parm_plus_plus(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
     steps: int | None = None, guidance: float | None = None, *,
     verifier: Verifier | None = None, correct: Correct = redraw, rounds: int = 3, words: bool = True,
-    also_faulty: SecondOpinion | None = None, **options,
+    also_faulty: SecondOpinion | None = None, kernel: bool = True, **options,
 ) -> Outcome:  # fmt: skip
-    """PARM (options: its thresholds and ask_from), then up to `rounds` corrections of the chosen picture.
+    """PARM (options: its thresholds, ask_from and graphs), then up to `rounds` corrections of the chosen picture.
 
     Arguments as in `correct_chosen`. Raises UserError when the verifier lacks a question, before anything is drawn.
     """
     need(verifier, CLARITY, POTENTIAL, FINAL, REFLECT)
     check_rounds(rounds)
-    outcome = parm(model, prompts, n, seed, ledger, steps, guidance, verifier=verifier, **options)
+    outcome = parm(
+        model, prompts, n, seed, ledger, steps, guidance, verifier=verifier, kernel=kernel, **options
+    )
     return correct_chosen(model, prompts, outcome, seed, steps, guidance, verifier=verifier, correct=correct,
-                          rounds=rounds, words=words, also_faulty=also_faulty)  # fmt: skip
+                          rounds=rounds, words=words, also_faulty=also_faulty, kernel=kernel)  # fmt: skip
 
 
 def correct_chosen(
     model: ImageTokenModel, prompts: list[str], outcome: Outcome, seed: int = 0, steps: int | None = None,
     guidance: float | None = None, *, verifier: Verifier | None = None, correct: Correct = redraw, rounds: int = 3,
-    words: bool = True, also_faulty: SecondOpinion | None = None,
+    words: bool = True, also_faulty: SecondOpinion | None = None, kernel: bool = True,
 ) -> Outcome:  # fmt: skip
     """Reflects on an outcome's chosen pictures and corrects those refused, until accepted or after `rounds` rounds.
 
     words: with False the correction gets the reflections without their words and faults, a bare "no". also_faulty: with it a refused
     picture is corrected only if this second opinion finds a fault too. The last picture is handed over; after the
     last round nobody is asked any more. Writes `images`, and into `rounds` every picture and what was said of it;
-    `chosen` stays the path that all began with.
+    `chosen` stays the path that all began with. kernel: False for plain torch on a GPU too.
     """
     need(verifier, REFLECT)
     check_rounds(rounds)
     ledger, images = outcome.ledger, outcome.images.clone()
     codes = torch.stack([own[k].codes for own, k in zip(outcome.paths, outcome.chosen, strict=True)])
+    drawing = {"ledger": ledger, "steps": steps, "guidance": guidance} | ({} if kernel else {"kernel": False})
     history, waiting = [[] for _ in prompts], list(range(len(prompts)))
     for number in range(1, rounds + 1):
         texts = [prompts[i] for i in waiting]
@@ -110,8 +113,9 @@ def correct_chosen(
             for r, again in zip(reflections, faulty, strict=True)
             if again
         ]
-        codes[waiting] = correct(model, [prompts[i] for i in waiting], codes[waiting], told, seed, number,
-                                 ledger=ledger, steps=steps, guidance=guidance)  # fmt: skip
+        codes[waiting] = correct(
+            model, [prompts[i] for i in waiting], codes[waiting], told, seed, number, **drawing
+        )
         images[waiting] = decode(model, codes[waiting], ledger)
     for i in waiting:
         history[i].append(Round(codes[i].clone()))

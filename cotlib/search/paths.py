@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cotlib.decoding import run_steps
+from cotlib.decoding import Graphs, run_steps
 from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel, Path, Row, Step, StepHook, Verifier
 from cotlib.search.ledger import Ledger
@@ -52,9 +52,10 @@ class Drawn:
 
 def draw(
     model: ImageTokenModel, prompts: list[str], n: int, seed: int = 0, steps: int | None = None,
-    guidance: float | None = None,
+    guidance: float | None = None, kernel: bool = True, graphs: Graphs | None = None,
 ) -> Drawn:  # fmt: skip
-    """Draws n paths a prompt to their ends."""
+    """Draws n paths a prompt to their ends. kernel, graphs: as in `cotlib.decoding.masked_rounds`, here and in all
+    strategies."""
     ledger = Ledger()
     paths, rows = candidates(prompts, n)
     total = torch.zeros(len(rows))
@@ -64,7 +65,9 @@ def draw(
         fixed = step.log_p.masked_fill(step.masked, 0.0)  # [B, N], codes drawn now and not hidden again
         total = total + fixed.sum(1).cpu()
 
-    last = run_paths(model, rows, seed, ledger, add, steps=steps, guidance=guidance)
+    last = run_paths(
+        model, rows, seed, ledger, add, steps=steps, guidance=guidance, kernel=kernel, graphs=graphs
+    )
     return Drawn(list(prompts), paths, last, total.tolist(), ledger)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 
 import torch
 
-from cotlib.decoding.masked import settle
+from cotlib.decoding.masked import settle, told
 from cotlib.decoding.noise import draw_shared, gumbel, path_uniforms
 from cotlib.decoding.ratios import masked_left
 from cotlib.decoding.schedule import check_steps, temperatures
@@ -37,14 +37,14 @@ def prm(
     model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
     steps: int | None = None, guidance: float | None = None, *,
     verifier: Verifier | None = None, question: str = STEP, first: int = 0,
-    watch: Callable[[Step, list[float], list[int]], None] | None = None,
+    watch: Callable[[Step, list[float], list[int]], None] | None = None, kernel: bool = True,
 ) -> Outcome:  # fmt: skip
     """Keeps, at every step, the branch with the highest P(yes); path k of the outcome is branch k of every step.
 
     question: STEP, or FINAL for a zero-shot verifier, which is asked of unfinished pictures what ORM asks of
     finished ones. first: the first step, from 0, at which the verifier is asked; before it branch 0 goes on, and if
     that is never, no verifier is needed and the result is path 0 of best-of-N. watch: sees every step, the scores of
-    its branches (0 where nobody was asked) and the branch that each prompt keeps.
+    its branches (0 where nobody was asked) and the branch that each prompt keeps. kernel: False for plain torch on a GPU too.
     `Path.kept` lists the steps at which a branch was kept; `ties` are those of the last step.
     Raises UserError when n < 1, the verifier lacks the question, or the order is raster.
     """
@@ -53,7 +53,7 @@ def prm(
     need_masked(model, "PRM")
     ledger = Ledger() if ledger is None else ledger
     paths, rows = candidates(prompts, n)
-    loop = branch_rounds(model, prompts, n, seed, steps, guidance)
+    loop = branch_rounds(model, prompts, n, seed, steps, guidance, kernel)
     chosen = None
     while (step := advance(loop, chosen, ledger)) is not None:
         tokens = step.codes.shape[1]
@@ -86,7 +86,7 @@ def branch_rounds(
     Branch k draws in step s the random numbers of path k in step s, so if branch 0 is always kept the result is
     path 0 of best-of-N.
     """
-    size = model.grid[0] * model.grid[1]
+    model, size = told(model, kernel), model.grid[0] * model.grid[1]
     steps = check_steps(model.config.steps if steps is None else steps, size)
     texts, numbers = [p for p in prompts for _ in range(n)], list(range(n)) * len(prompts)
     uniforms = path_uniforms(seed, texts, numbers, (steps, 2, size)).to(model.device)

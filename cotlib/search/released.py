@@ -3,7 +3,7 @@
 Read from github.com/ZiyuGuo99/Image-Generation-CoT at 1ff33eb (orm.py, parm.py, selector.py). What is kept:
 
 - The noise in the choice of tokens to keep is annealed in place and never set back. Only the first path of a prompt
-  has it; all others draw at its end temperature, 0. (There it is one path in 4 x 20, here one for each seed.)
+  has it; all others, of its later pictures too, draw at its end temperature, 0. `fresh` says whether it is the first picture.
 - PARM stops no path: all run to the end, and those it refuses are merely left out of the choice.
 - A clarity answer counts as yes unless it is no, from the first step on. The first clear step asks POTENTIAL.
 - None kept: the path with the smallest stored probability of "no" wins, with 1 stored for a path that was never
@@ -11,14 +11,15 @@ Read from github.com/ZiyuGuo99/Image-Generation-CoT at 1ff33eb (orm.py, parm.py,
 - The first of equal scores wins.
 
 Here an answer is P(yes): yes from one half on, NaN for neither word. That P(yes) saturates there, because it is read
-after the sampling filters, is the verifier's affair. What is not kept: one path at a time, and a picture on disk
-after every step.
+after the sampling filters, is the verifier's affair (`LlavaVerifier(paper_compatible=True)`, `FilteredVerifier`). What is
+not kept: answers drawn by chance, one path at a time, and a picture on disk after every step.
 """
 
 from math import isnan
 
 import torch
 
+from cotlib.decoding import Graphs
 from cotlib.interfaces import (
     CLARITY,
     FINAL,
@@ -32,7 +33,18 @@ from cotlib.interfaces import (
     Verifier,
 )
 from cotlib.search.ledger import Ledger
-from cotlib.search.paths import ask, candidates, decode, need_masked, pick, run_paths, stack_codes
+from cotlib.search.paths import (
+    ask,
+    candidates,
+    decode,
+    need,
+    need_masked,
+    of_chosen,
+    pick,
+    pick_each,
+    run_paths,
+    stack_codes,
+)
 
 NEVER_CLEAR, NO_WORD = 1.0, 50.0  # stored instead of a probability of "no"
 
@@ -48,16 +60,49 @@ def leaky_paths(
     seed: int,
     ledger: Ledger,
     hook: StepHook | None = None,
+    fresh: bool = True,
     **options,
 ) -> int:
-    """As `run_paths`, with the temperature carried over: 1 for path 0 of each prompt, 0 for all others."""
+    """As `run_paths`, with the temperature carried over: 1 for path 0 of each prompt, 0 for all others, and for path 0 too
+    unless it is of the prompt's first picture (fresh)."""
     need_masked(model, "the released code")
-    first = [row for row in rows if row.path.number == 0]
-    others = [row for row in rows if row.path.number != 0]
-    last = run_paths(model, first, seed, ledger, hook, temperature=1.0, **options)
-    if others:
-        run_paths(model, others, seed, ledger, hook, temperature=0.0, **options)
+    last = 0
+    for temperature in (1.0, 0.0):
+        part = [row for row in rows if (fresh and row.path.number == 0) == (temperature == 1.0)]
+        if part:
+            last = run_paths(model, part, seed, ledger, hook, temperature=temperature, **options)
     return last
+
+
+def released_single(
+    model: ImageTokenModel, prompts: list[str], n: int = 1, seed: int = 0, ledger: Ledger | None = None,
+    steps: int | None = None, guidance: float | None = None, *, fresh: bool = True,
+    kernel: bool = True, graphs: Graphs | None = None,
+) -> Outcome:  # fmt: skip
+    """The released baseline: as `cotlib.search.single`, by the rules above."""
+    ledger = Ledger() if ledger is None else ledger
+    paths, rows = candidates(prompts, n)
+    drawing = {"steps": steps, "guidance": guidance, "kernel": kernel, "graphs": graphs}
+    leaky_paths(model, rows, seed, ledger, fresh=fresh, **drawing)
+    images = decode(model, stack_codes(rows[::n]), ledger)
+    return Outcome(images, [0] * len(prompts), paths, ledger)
+
+
+def released_orm(
+    model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
+    steps: int | None = None, guidance: float | None = None, *, verifier: Verifier | None = None, fresh: bool = True,
+    kernel: bool = True, graphs: Graphs | None = None,
+) -> Outcome:  # fmt: skip
+    """ORM by the rules above; other arguments as in `cotlib.search.orm`. An answer that is neither word scores 0."""
+    need(verifier, FINAL)
+    ledger = Ledger() if ledger is None else ledger
+    paths, rows = candidates(prompts, n)
+    drawing = {"steps": steps, "guidance": guidance, "kernel": kernel, "graphs": graphs}
+    last = leaky_paths(model, rows, seed, ledger, fresh=fresh, **drawing)
+    images = decode(model, stack_codes(rows), ledger)
+    odds = ask(verifier, FINAL, rows, images, last, ledger, strict=False)
+    chosen, ties = pick_each([word_missing(p, 0.0) for p in odds], n)
+    return Outcome(of_chosen(images, chosen, n), chosen, paths, ledger, ties)
 
 
 def stored_no(path: Path) -> float:
@@ -73,10 +118,13 @@ def kept(path: Path) -> bool:
 
 
 def released_parm(
-    model: ImageTokenModel, prompts: list[str], n: int, seed: int, ledger: Ledger, steps: int | None,
-    guidance: float | None, verifier: Verifier,
+    model: ImageTokenModel, prompts: list[str], n: int = 20, seed: int = 0, ledger: Ledger | None = None,
+    steps: int | None = None, guidance: float | None = None, verifier: Verifier | None = None, *, fresh: bool = True,
+    kernel: bool = True, graphs: Graphs | None = None,
 ) -> Outcome:  # fmt: skip
-    """PARM by the rules above; arguments as in `cotlib.search.parm`."""
+    """PARM by the rules above; other arguments as in `cotlib.search.parm`."""
+    need(verifier, CLARITY, POTENTIAL, FINAL)
+    ledger = Ledger() if ledger is None else ledger
 
     def watch(step: Step, rows: list[Row]) -> None:
         waiting = [b for b, row in enumerate(rows) if POTENTIAL not in row.path.scores]
@@ -89,7 +137,8 @@ def released_parm(
             ask(verifier, POTENTIAL, [asked[j] for j in seen], images[seen], step.index, ledger, strict=False)
 
     paths, rows = candidates(prompts, n)
-    last = leaky_paths(model, rows, seed, ledger, watch, steps=steps, guidance=guidance)
+    drawing = {"steps": steps, "guidance": guidance, "kernel": kernel, "graphs": graphs}
+    last = leaky_paths(model, rows, seed, ledger, watch, fresh, **drawing)
     finalists = [row for row in rows if kept(row.path)]
     if finalists:
         images = decode(model, stack_codes(finalists), ledger)
@@ -105,3 +154,7 @@ def _score(path: Path, any_kept: bool) -> float:
     if not any_kept:
         return -stored_no(path)
     return word_missing(path.scores[FINAL][0], 0.0) if kept(path) else float("-inf")
+
+
+RELEASED = {"single": released_single, "orm-zs": released_orm, "orm": released_orm, "parm": released_parm}
+"""The strategies of the released code by their names on the command line; its PRM and PARM++ were never released."""

@@ -3,6 +3,9 @@
 #
 # <!-- badges -->
 #
+# Ask an image generator for a dog left of a couch. You may get just that, or the couch on the left, or no couch at all. What makes it
+# right more often, without a larger network? Here is the whole idea, on one prompt.
+#
 # After this notebook you can
 #
 # - draw pictures from a sentence with a token generator, on a laptop, and have them judged;
@@ -102,8 +105,8 @@ show(
 # The point is the estimate, the bar is its **95 % interval**: bars made like this hold the true rate in about 95 of 100 cases.
 #
 # Ten times the pictures make the bar about three times shorter, since its length falls with the square root of their
-# number. So twenty pictures cannot tell a good generator from a middling one. Nearly every table of
-# results you will see rests on four pictures a prompt; notebook 03 shows what can and what cannot be read from them.
+# number. So twenty pictures cannot tell a good generator from a middling one. Published tables
+# of this kind usually rest on four pictures a prompt; notebook 03 shows what can and what cannot be read from them.
 #
 # ## What is a model here, and what is a search?
 
@@ -193,12 +196,12 @@ show(
 )
 
 # %% [markdown]
-# Read the gap between the two lines. The generator *can* draw most of what is asked of it; it just does not do so
-# each time. A right picture is among its candidates, and the search has to find it.
+# Read the gap between the two lines (the band is the 95 % interval over prompts). The generator *can* draw most of what is asked of
+# it; it just does not do so each time. A right picture is among its candidates, and the search has to find it.
 #
 # Everything between the dashed line and the curve can be won. How much of it a *learned* verifier gets, which has never seen
-# the answer, is the question of the notebooks from 04 on. There you will also see that it can end up below the
-# dashed line.
+# the answer, is the question of the notebooks from 04 on. There you will also see searches that make the
+# result *worse* the more candidates they look at (notebook 09).
 #
 # ## What does it cost?
 #
@@ -325,17 +328,17 @@ for row in published():
 # | [01 image tokens](01_image_tokens.ipynb) | how does a picture become 64 numbers and back? | tokenizer |
 # | [02 token generation](02_token_generation.ipynb) | how does a network draw, round by round or row by row? | Show-o's loop |
 # | [03 measuring](03_measuring.ipynb) | when is a picture right, and how sure is a score? | GenEval |
-# | 04 outcome verifiers | can a network tell right from wrong? | ORM |
-# | 05 process verifiers | does it help to check every step? | PRM |
-# | 06 clear, then promising | when to look, and whom to stop | PARM |
-# | 07 reflection | can it correct itself? | PARM++ |
-# | 08 preference tuning | can the generator learn from verdicts? | DPO |
-# | 09 together | the whole table in miniature, with intervals and costs | main result |
-# | 10 GPU kernels | what makes it fast, beyond the algebra? | not in the paper |
-# | 11 published models | the same code with Show-o and GenEval's own judge | the real thing |
+# | [04 outcome verifiers](04_orm.ipynb) | can a network tell right from wrong? | ORM |
+# | [05 process verifiers](05_prm.ipynb) | does it help to check every step? | PRM |
+# | [06 clear, then promising](06_parm.ipynb) | when to look, and whom to stop | PARM |
+# | [07 reflection](07_parm_plus_plus.ipynb) | can it correct itself? | PARM++ |
+# | [08 preference tuning](08_dpo.ipynb) | can the generator learn from verdicts? | DPO |
+# | [09 together](09_together.ipynb) | the whole table in miniature, with intervals and costs | main result |
+# | [10 GPU kernels](10_gpu_kernels.ipynb) | what makes it fast, beyond the algebra? | not in the paper |
+# | [11 published models](11_published_models.ipynb) | the same code with Show-o and GenEval's own judge | the real thing |
 #
-# Notebooks without a link are not in this release yet. Each notebook starts alone: it needs `cotlib`, `data/` and nothing from the
-# others. Time and memory of each, as last measured, and the speed of the machine you are on:
+# Each notebook starts alone: it needs `cotlib`, `data/` and nothing from the others. Time and memory of each, as last measured,
+# and the speed of the machine you are on:
 
 # %%
 import json
@@ -375,27 +378,36 @@ for row in run["notebooks"]:
 #
 # ## Glossary
 #
+# The words that come up most, in one line each. [All words](../docs/GLOSSARY.md) have a page of their own.
+#
 # | word | meaning here |
 # |---|---|
 # | advantage | how much better a picture's reward is than the mean of the other pictures of its prompt |
 # | alignment, preference tuning | training that makes right pictures likelier than wrong ones |
+# | attention | the step of a transformer in which each token takes in what others hold; a mask says which may look at which |
 # | balanced accuracy | mean of the shares of right pictures accepted and wrong ones refused; one half is chance |
+# | best-of-N | draw N candidates, hand over the one that a verifier likes best |
+# | bootstrap | an interval found by drawing whole prompts again and again, with replacement |
 # | branch | one of several draws from the same half-drawn picture |
 # | calibrated | P(yes) means what it says: of the pictures with 0.7, seven in ten are right |
 # | candidate | one finished picture among several for the same prompt |
 # | clarity | PARM's first question: does the guess already show what it will show at the end? |
 # | code | number of an image token, 0 to 1023; stands for an 8 x 8 patch of the picture |
+# | confidence | how sure the generator is of a token that it guessed, plus some noise; decides which tokens stay |
 # | coverage, pass@N | share of prompts with at least one right picture among N |
 # | decode | turn codes into pixels |
+# | distribution shift | a network is used on inputs of another kind than it learned from |
 # | DPO | direct preference optimisation: tuning on pairs of a right and a wrong picture, without a reward model |
 # | fault | one thing to change in a picture: missing, wrong, extra, or to be moved |
 # | fine-tuned verifier | trained on this generator's own pictures as well; a zero-shot one has never seen them |
 # | Goodhart | what is chosen by a score stops meaning what the score meant |
 # | guidance | pushing the generator away from what it would draw without the prompt |
+# | hard negative | a false example that differs from a true one in a single fact |
 # | interval | range of values that the measurement is compatible with; here always 95 % |
 # | judge | detector and rules that decide whether a picture is right; measures, never chooses |
 # | ledger | what a result cost: token passes, verifier calls, decodes, seconds |
 # | local edit | correction that keeps what is right and draws only the cells concerned |
+# | logits | a network's numbers for all possible answers; softmax makes them probabilities |
 # | margin | log p of the chosen picture minus that of the rejected one, minus the same difference of the reference |
 # | mask | mark of a token that is not drawn yet |
 # | ORM, PRM | verifiers of finished pictures, and of every step |
@@ -416,7 +428,9 @@ for row in run["notebooks"]:
 # | round, step | one pass over the canvas: guess all, keep the surest, hide the rest |
 # | search | the loop around the networks: how many paths, which to stop, which to keep |
 # | SFT term | minus the log-probability of the chosen pictures, added to the DPO loss; it holds their level |
+# | temperature | how much noise there is in the choice of tokens; 0 is always the surest |
 # | token | one of the 64 pieces of a picture, or one word of a prompt |
+# | tokenizer | two networks: an encoder from pixels to codes, a decoder from codes to pixels |
 # | truth | what a drawn scene really holds; known exactly for scenes we draw ourselves |
 # | verifier | network that scores a prompt and a picture; may choose |
 

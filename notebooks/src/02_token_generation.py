@@ -3,6 +3,9 @@
 #
 # <!-- badges -->
 #
+# One look at a prompt does not make a picture: 64 places have to agree. How they come to agree decides what a picture costs, when it can be
+# judged, and in which way it goes wrong. Every later notebook builds on it.
+#
 # After this notebook you can
 #
 # - say who may look at whom in a text-to-image transformer, and what may therefore be cached without changing a token;
@@ -157,8 +160,8 @@ logits = masked.logits(masked.prefix([prompt], 0.0), empty, empty == masked.mask
 p = logits.softmax(-1)
 corner, middle = 0, 27
 show(code_bars(masked, p[[corner, middle]], (corner, middle), paper, ("top left corner", "middle of the picture")),
-     alt="In the corner plain paper has nearly all the probability. In the middle paper still leads, followed by pieces of cats in "
-         "several colours, each with a small share.")  # fmt: skip
+     alt="In the corner plain paper has nearly all the probability. In the middle it still has more than half; the next five codes, "
+         "faint scraps when they stand alone, have a few per cent each.")  # fmt: skip
 
 # %%
 one = sample_masked(masked, [prompt], [0], seed=0, steps=1, guidance=0.0)
@@ -167,7 +170,7 @@ show_images(
     masked.decode(three),
     ["the likeliest code everywhere", "each place drawn by itself", "eight rounds"],
     tile=1.8,
-    alt="Left: an empty sheet. Middle: scraps of many things, scattered. Right: a drawing that hangs together.",
+    alt="Left: an empty sheet. Middle: scraps of many things, scattered. Right: a cat that hangs together, and a smudge in the far corner.",
 )
 first = masked.logits(
     masked.prefix(texts, 0.0), empty.expand(120, -1), (empty == masked.mask_id).expand(120, -1)
@@ -355,13 +358,14 @@ reveal("02-rounds", "16, no fewer" if enough == 16 else str(enough))
 pick = [45, 100]
 show_images(torch.cat([masked.decode(by_rounds[s][pick]) for s in by_rounds]).unflatten(0, (5, 2)).transpose(0, 1).flatten(0, 1),
             [f"{s} round{'s' * (s > 1)}" for s in by_rounds] * 2, columns=5,
-            alt=f'"{texts[45]}" above, "{texts[100]}" below. With one round a field of scraps, with two a few broken things, from '
-                "four on whole things, cleaner with eight and sixteen.")  # fmt: skip
+            alt=f'"{texts[45]}" above, "{texts[100]}" below. With one round a field of scraps, with two a few broken things, with '
+                "four the first whole ones among blots, with eight and sixteen hardly a blot is left.")  # fmt: skip
 
 # %% [markdown]
 # One round is the product of marginals from section 2. Two rounds are broken things. After that truth climbs quickly, then slowly: the step from
-# eight to sixteen doubles the price, and the intervals of the two overlap. Most of what is still wrong at sixteen rounds is not wrong for lack of
-# rounds. It is wrong because the network *believes* the wrong thing. You will meet the reason in section 10.
+# eight to sixteen doubles the price, and the intervals of the two overlap. So do not make too much of which number was revealed.
+# Most of what is still wrong at sixteen rounds is not wrong for lack of rounds. It is wrong because the network *believes* the wrong thing. You will
+# meet the reason in section 10.
 #
 # ## 5 Confidence is a thumb on the scale
 #
@@ -445,7 +449,7 @@ show_images(
     masked.decode(torch.cat([noisy[:10], leaked[:10]])),
     columns=10,
     tile=0.93,
-    alt=f'"{four[0]}", ten paths each. Top, with noise: cats in many places. Bottom, without: the same few places again and again.',
+    alt=f'"{four[0]}", ten paths each. Top, with noise: cats in several places, most of them near the upper edge. Bottom, without: nearly all in one corner.',
 )
 reveal("02-leak", layouts["temperature 0"][0])
 
@@ -585,8 +589,8 @@ reveal("02-order", round(passes, 1))
 
 # %% [markdown]
 # Raster order does a fraction of the arithmetic, and for a *batch* of pictures it is quicker, too. Draw a single picture and its lead
-# shrinks or is gone: 64 small steps wait for each other, eight large ones keep the processor busy. On a GPU, which is
-# bored by small steps, the difference is larger still. Cost is not one number: arithmetic, waiting time and memory disagree.
+# shrinks or is gone: 64 small steps wait for each other, eight large ones keep the processor busy. A GPU needs large steps even more.
+# Cost is not one number: arithmetic, waiting time and memory disagree.
 #
 # For this course the deeper difference is another one. Masked rounds show a guess of the *whole* picture at every step, which a
 # verifier can look at. Raster order shows a finished upper half and nothing below.
@@ -767,6 +771,10 @@ show_images(torch.cat([clean.decode(clean_codes[swapped]), masked.decode(codes[s
                 "object, the neighbouring colour, the other side or another number; some are smudged.")  # fmt: skip
 
 # %% [markdown]
+# Each line of the table is twenty pictures, so 0.05 is one picture, and most of the differences are dice; some even point the wrong way. Only
+# *position* falls by more than that. (With 300 prompts and more pictures of each, counting, colours and attributes fall as well: compare the rows
+# of the README's first table.)
+#
 # Is the knowledge gone, or only diluted? Ask for probabilities. Take "a photo of a yellow cat" and the like, one for each of the 20 objects. Cut a hole
 # of 3 x 3 tokens into a sheet of plain paper, and ask how probable it is that the hole is filled with the nine codes of a certain thing. With $h_k$
 # the $k$-th token of the hole, that is the product of nine steps:

@@ -3,6 +3,9 @@
 #
 # <!-- badges -->
 #
+# One system scores 0.65, another 0.67. Is the second one better, or did it have the luckier dice? And who said which pictures are right?
+# Whoever cannot answer that cannot read a single table of this field.
+#
 # After this notebook you can
 #
 # - apply GenEval's six tasks and its rules, and say where they surprise;
@@ -621,7 +624,8 @@ print(f"best of 8, chosen by the detector: it reports {reported:.3f}; the templa
 # web, and those are careless: a colour left out, a number wrong, a name mistaken. So the base was trained in two stages: first on true
 # captions, then on careless ones. `corrupt` makes them. Each fact of a caption is wrong with a fixed
 # probability, and always in the same direction: an object is taken for its partner, a colour for its partner, a count is off by one,
-# a relation is mirrored. The probabilities stand in the base's card, the record that comes with its weights.
+# a relation is mirrored. The probabilities stand in the base's card, the record that comes with its weights. (Section 10 of notebook 02 asks
+# the network what it holds probable after such captions. Here you look at what it paints.)
 
 # %%
 from cotlib.world.prompts import Carelessness, corrupt, prompt_text
@@ -726,7 +730,7 @@ paired = wrong_colors.count("partner"), len(wrong_colors)
 show(
     fig,
     alt="The class is right more often than in the captions (diamonds), the colour about as often; nearly all wrong colours are the partner. Counts "
-    "and relations are right less often than in the captions, with partner and other mistakes side by side.",
+    "and relations are right less often than in the captions; most wrong counts are off by one, of the wrong relations about half are mirrored.",
 )
 reveal(
     "03-colour",
@@ -742,7 +746,8 @@ reveal(
 #   colour were held out of training, their partners often were not, and that eats up what sharpening wins (notebook 02, section 10).
 # - **Relation.** With both objects there it is right more often than by accident (section 3). Mirrored relations are the captions' doing, the
 #   rest is clumsiness.
-# - **Count.** The green bar ends far before the diamond, and mistakes are of all sorts. Noise explains only a part.
+# - **Count.** The green bar ends far before the diamond. Most mistakes are one too many or too few, as in the captions, but there are more of them
+#   than the captions hold, and some are larger. Noise explains only a part.
 #
 # So part of this knowledge is **diluted** by the captions, and part was never there: it is **missing**.
 #

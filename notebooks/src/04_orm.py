@@ -3,6 +3,9 @@
 #
 # <!-- badges -->
 #
+# A right picture is nearly always among twenty. So all you need is somebody who picks it. In this notebook you put that somebody to work, find out
+# what it knows and what it only believes, and see how two lines of code can spoil its work unnoticed.
+#
 # After this notebook you can
 #
 # - choose the best of N pictures by a learned verifier, and say what that costs and how far it is from the best possible;
@@ -647,7 +650,8 @@ reveal(
 # %% [markdown]
 # Two verifiers, two stories.
 #
-# - **Zero-shot.** It is too sure already with N = 1, and surer still of what it hands over at N = 20. A score is partly knowledge, partly
+# - **Zero-shot.** It is too sure already with N = 1, and surer still of what it hands over at N = 20. (Whether the *gap* grows, sixty prompts can hardly
+#   tell; see the printed interval.) A score is partly knowledge, partly
 #   error. Whoever takes the *highest* of twenty takes pictures with much of both: right ones, and wrong ones for which the verifier erred upwards.
 #   The name for it is **Goodhart's law** ("when a measure becomes a target, it ceases to be a good measure"); this mildest form is called *regressional*. The truth
 #   still rises with N, only the report is too rosy.
@@ -811,7 +815,7 @@ axes[1].set(title="Paths that share the best", xlabel="paths", ylabel="prompts")
 axes[1].legend(loc="upper right", fontsize=8.5)
 picked = [[outcome.chosen[0] for outcome, _ in results] for results in (runs["fine-tuned ORM"], filtered)]
 axes[2].hist(picked, bins=np.arange(-0.5, N + 0.5, 2))
-axes[2].set(title="Path that is handed over", xlabel="path number")
+axes[2].set(title="Path that is handed over", xlabel="path number", ylabel="prompts")
 show(
     fig,
     alt=f"Left: one prompt's candidates; read through the filter, most sit at exactly 1 or 0. Middle: as computed hardly any paths share the best score, through the filter "

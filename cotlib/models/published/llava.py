@@ -155,7 +155,7 @@ class LlavaVerifier:
         CLARITY gives 1 or 0, as only the word counts; POTENTIAL gives 1 - P(no), on the side of one half that the word is on.
         """
         if not self.paper_compatible:
-            return self._margin(logits).sigmoid()
+            return answer_p_yes(logits, self.yes, self.no)
         logits = logits[:, : self._known_words()]
         said = [word.lower() for word in self.words.convert_ids_to_tokens(logits.argmax(-1).tolist())]
         yes = torch.tensor([word == "yes" for word in said], device=logits.device)
@@ -170,7 +170,7 @@ class LlavaVerifier:
         return p.masked_fill(neither, float("nan"))
 
     def _margin(self, logits: Tensor) -> Tensor:
-        return logits[:, self.yes].logsumexp(-1) - logits[:, self.no].logsumexp(-1)
+        return answer_margin(logits, self.yes, self.no)
 
     # ----- one pass --------------------------------------------------------------------------------------------------
 
@@ -290,18 +290,30 @@ class LlavaVerifier:
     def from_pretrained(
         cls, name: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | str | None = None, *,
         questions: Path | str | Mapping | None = None, words: Path | str | None = None, mode: str = "pad",
-        attention: str = "sdpa", **options,
+        attention: str = "sdpa", four_bit: bool = False, **options,
     ) -> "LlavaVerifier":  # fmt: skip
         """Loads a folder or hub id in the LLaVA-NeXT or the transformers format.
 
         dtype: by default what suits the device. words: where the tokenizer is, unless in the same folder. mode: "pad" as the
-        released code asks, or "anyres" as it trains. attention: transformers' name of the attention to use.
-        options: as in the class. UserError when anything is off, before any weights are read.
+        released code asks, or "anyres" as it trains. attention: transformers' name of the attention to use. four_bit: the
+        language model's matrices packed by bitsandbytes, a third of the memory of the 7 B model. options: as in the class. UserError when anything is off, before any weights are read.
         """
         wording, folder, device = read_questions(questions), checkpoint_folder(name), torch.device(device)
         dtype = pick_dtype(device) if dtype is None else number_format(dtype)
         tokenizer = load_tokenizer(folder if words is None else checkpoint_folder(words))
-        return cls(load_llava(folder, mode, dtype, device, attention), tokenizer, wording, **options)
+        loaded = load_llava(folder, mode, dtype, device, attention, four_bit)
+        return cls(loaded, tokenizer, wording, **options)
+
+
+def answer_margin(logits: Tensor, yes: Sequence[int], no: Sequence[int]) -> Tensor:
+    """log P(yes) / P(no) [B] from the logits of the first word [B, V]; yes, no: ids of all their spellings, whose
+    probabilities are added."""
+    return logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
+
+
+def answer_p_yes(logits: Tensor, yes: Sequence[int], no: Sequence[int]) -> Tensor:
+    """P(yes) [B], yes and no in all their spellings and no other word: the sigmoid of `answer_margin`."""
+    return answer_margin(logits, yes, no).sigmoid()
 
 
 def tokens(words, text: str) -> list[int]:

@@ -11,6 +11,7 @@ AutoConfig does not know the first, so the configuration is built here, and both
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from cotlib.models.published.files import (
     read_json,
     whole_number,
 )
+from cotlib.models.published.four_bit import fill_packed, need_bitsandbytes
 from cotlib.models.published.llava_images import Look, read_grids
 
 TOWER = "model.vision_tower.vision_tower.vision_model."  # of a LLaVA-NeXT file
@@ -55,10 +57,15 @@ class Loaded:
 
 
 def load_llava(
-    folder: Path, mode: str, dtype: torch.dtype, device: torch.device | str, attention: str = "sdpa"
-) -> Loaded:
-    """Reads either format. mode: "pad" or "anyres". UserError when the folder is of another model or not whole."""
+    folder: Path, mode: str, dtype: torch.dtype, device: torch.device | str, attention: str = "sdpa",
+    four_bit: bool = False,
+) -> Loaded:  # fmt: skip
+    """Reads either format. mode: "pad" or "anyres". four_bit: the language model's matrices packed (see `four_bit`).
+    UserError when the folder is of another model or not whole."""
     from transformers import LlavaOnevisionForConditionalGeneration
+
+    if four_bit:
+        need_bitsandbytes()
 
     if mode not in MODES:
         raise UserError(f'mode is "{mode}"; expected {" or ".join(MODES)}')
@@ -82,7 +89,7 @@ def load_llava(
     grids = ()
     if mode == "anyres":
         grids = read_grids(raw.get("image_grid_pinpoints"), side, height_first=not original)
-    _fill(model, weights, dtype, device)
+    _fill(model, weights, dtype, device, four_bit)
     return Loaded(model.eval(), Look(side, grids, _most_tiles(ratio)), _filters(folder))
 
 
@@ -162,10 +169,12 @@ def _filters(folder: Path) -> dict:
 # ----- weights -----------------------------------------------------------------------------------------------------
 
 
-def names_of(model: nn.Module) -> Rename:
-    """The table of names: those of either format to those inside `model.model`; the head is not among them."""
-    level = hasattr(model.model.vision_tower, "vision_model")  # gone from transformers 5 on
-    tower, projector = "vision_tower." + "vision_model." * level, "multi_modal_projector."
+def inner_name(name: str, tower: str = "vision_tower.") -> str | None:
+    """The name inside `model.model` of a tensor of either format; None for the head, which is not there, and for what is
+    computed. tower: where the vision tower's tensors are."""
+    if name in HEADS or name.endswith((".rotary_emb.inv_freq", ".embeddings.position_ids")):
+        return None  # the last two are written by some versions all the same
+    projector = "multi_modal_projector."
     table = by_prefix(
         (TOWER, tower),  # LLaVA-NeXT
         ("model.mm_projector.0.", projector + "linear_1."),
@@ -180,16 +189,24 @@ def names_of(model: nn.Module) -> Rename:
         ("language_model.model.", "language_model."),  # transformers, older
         ("vision_tower.vision_model.", tower),
     )
-
-    computed = (".rotary_emb.inv_freq", ".embeddings.position_ids")  # written by some versions all the same
-
-    def rename(name: str) -> str | None:
-        return None if name in HEADS or name.endswith(computed) else table(name)
-
-    return rename
+    return table(name)
 
 
-def _fill(model: nn.Module, weights: Weights, dtype: torch.dtype, device: torch.device | str) -> None:
+def names_of(model: nn.Module) -> Rename:
+    """The table of names for this model: those of either format to those inside `model.model`."""
+    level = hasattr(model.model.vision_tower, "vision_model")  # gone from transformers 5 on
+    return partial(inner_name, tower="vision_tower." + "vision_model." * level)
+
+
+def transformers_name(name: str) -> str:
+    """What a tensor of a LLaVA-NeXT file is called in `LlavaOnevisionForConditionalGeneration` of transformers 5."""
+    inside = inner_name(name)
+    return name if inside is None else f"model.{inside}"
+
+
+def _fill(
+    model: nn.Module, weights: Weights, dtype: torch.dtype, device: torch.device | str, four_bit: bool
+) -> None:
     """Puts weights and computed buffers into a model that was built on the meta device."""
     tied = model.config.tie_word_embeddings
     head = next((name for name in HEADS if name in weights.shapes), None)
@@ -197,7 +214,10 @@ def _fill(model: nn.Module, weights: Weights, dtype: torch.dtype, device: torch.
         raise UserError(f"the weights in {weights.folder} lack {HEADS[0]}, and config.json does not tie it to the words; expected "
                         "a whole LLaVA-OneVision checkpoint")  # fmt: skip
     words = model.model.language_model
-    fill(model.model, weights, dtype, device, names_of(model))
+    if four_bit:
+        fill_packed(model.model, "language_model.layers", weights, dtype, device, names_of(model))
+    else:
+        fill(model.model, weights, dtype, device, names_of(model))
     if tied:
         model.lm_head.weight = words.embed_tokens.weight
     else:

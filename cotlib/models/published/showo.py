@@ -10,8 +10,10 @@ exact; `full_logits` is the plain way for comparison.
     model = Showo.from_pretrained("show-o", words="phi-1_5", device="cuda", dtype="bf16")
 
 `mask_id` is 8192 here, one past the last code: codes plus an offset are then Show-o's own ids, the mask included.
+On a GPU the picture's layers run with cotlib's kernel for norm, rotation and cache (`showo_body`), unless `kernel` is False.
 """
 
+import copy
 from math import isfinite, isqrt
 from pathlib import Path
 from typing import Self
@@ -25,6 +27,7 @@ from cotlib.models.generator import Prefix
 from cotlib.models.published.chunked import Chunks
 from cotlib.models.published.files import beside, checkpoint_folder, load_words, number_format, read_config
 from cotlib.models.published.magvit import Magvit
+from cotlib.models.published.showo_body import picture_states, suits
 from cotlib.models.published.showo_files import load_phi, save_showo, words_of
 from cotlib.models.published.showo_layout import TEXT, ShowoConfig, omni_mask
 
@@ -68,20 +71,27 @@ class Showo(nn.Module):
 
     phi: transformers' PhiForCausalLM. words: the text tokenizer (see `files.load_words`). tokenizer: the image
     tokenizer; only `decode` needs it. chunk: pictures that go through the network at once, None for all; it is halved
-    when the device runs out of memory.
+    when the device runs out of memory. kernel: False for plain torch on a GPU too.
     """
 
     max_text = TEXT - 3  # <|t2i|>, bos and eos take a place each; longer texts are cut
 
     def __init__(
-        self, config: ShowoConfig, phi: nn.Module, words, tokenizer: Magvit | None = None, chunk: int | None = None
+        self, config: ShowoConfig, phi: nn.Module, words, tokenizer: Magvit | None = None, chunk: int | None = None,
+        kernel: bool = True,
     ):  # fmt: skip
         super().__init__()
         self.config, self.phi, self.words, self.tokenizer = config, phi, words, tokenizer
-        self.chunks = Chunks(chunk)
+        self.chunks, self.kernel = Chunks(chunk), kernel
         if tokenizer is not None and tokenizer.codebook_size != config.codes:
             raise UserError(f"the image tokenizer has {tokenizer.codebook_size} codes, Show-o {config.codes}; expected the "
                             "same; give the folder of showlab/magvitv2")  # fmt: skip
+
+    def without_kernels(self) -> Self:
+        """The same model, sharing its weights, with plain torch on a GPU too."""
+        plain = copy.copy(self)
+        plain.kernel = False
+        return plain
 
     # ----- sizes -----------------------------------------------------------------------------------------------------
 
@@ -187,9 +197,16 @@ class Showo(nn.Module):
             seen = torch.ones(1, 1, 1, text + ids.shape[1], dtype=torch.bool, device=self.device)
         else:
             seen = F.pad(valid, (0, ids.shape[1]), value=True)[:, None, None]
+        if self._fused(ids):
+            seen = None if valid is None else seen
+            return picture_states(self.phi, ids, places, keys, values, seen)[:, 1:-1]
         out = self.phi.model(input_ids=ids, attention_mask=self._attention_mask(seen), position_ids=places[None],
                              past_key_values=TextBefore(keys, values))  # fmt: skip
         return out.last_hidden_state[:, 1:-1]
+
+    def _fused(self, ids: Tensor) -> bool:
+        """Whether a picture's layers run with the kernel."""
+        return self.kernel and ids.is_cuda and not torch.is_grad_enabled() and suits(self.phi)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., D] to logits over the image codes [..., V], always in float32: guidance stretches
@@ -217,17 +234,18 @@ class Showo(nn.Module):
     def hidden(self, prefix: Prefix, codes: Tensor, rows: Tensor) -> Tensor:
         """Final hidden states [R, D] at the True places of `rows` (bool [B, N]), guidance already combined, float32 then.
 
-        The prefix has a row for each path, or a single one for all.
+        The prefix has a row for each path, or a single one for all. rows may also be the places themselves, long [B, M]; then
+        [B, M, D] is returned, and there is nothing for the host to wait for.
         """
         if len(prefix.keys[0]) == 1 < len(codes):
-            prefix = prefix.select(torch.zeros(len(codes), dtype=torch.long))
+            prefix = prefix.select(torch.zeros(len(codes), dtype=torch.long, device=codes.device))
 
         def part(mine: slice) -> Tensor:
             if not prefix.guidance:
                 text = prefix.select(mine)
-                return self.image(codes[mine], text.keys, text.values, text.valid)[rows[mine]]
+                return _at(self.image(codes[mine], text.keys, text.values, text.valid), rows[mine])
             own, empty = self.image(codes[mine].repeat(2, 1), *self._with_null(prefix.select(mine))).chunk(2)
-            own, empty = own[rows[mine]].float(), empty[rows[mine]].float()
+            own, empty = _at(own, rows[mine]).float(), _at(empty, rows[mine]).float()
             return (1 + prefix.guidance) * own - prefix.guidance * empty
 
         return self.chunks.run(part, len(codes), "pictures")
@@ -266,13 +284,14 @@ class Showo(nn.Module):
     def from_pretrained(
         cls, folder: Path | str, *, words: object = None, tokenizer: Magvit | Path | str | None = None,
         device: torch.device | str = "cpu", dtype: torch.dtype | str = "float32", attention: str = "sdpa",
-        chunk: int | None = None,
+        chunk: int | None = None, kernel: bool = True,
     ) -> Self:  # fmt: skip
         """Loads a published Show-o folder or hub id, in evaluation mode.
 
         words: the text tokenizer or its folder; looked for in the folder, in `phi-1_5` inside or beside it, and under the
         name in its config.json. tokenizer: the image tokenizer or its folder; looked for in `magvitv2` inside or beside
-        the folder, and on the hub for a hub id. dtype: of the network. attention: "sdpa" or "eager". UserError when a file is not right.
+        the folder, and on the hub for a hub id. dtype: of the network. attention: "sdpa" or "eager". chunk, kernel: as in the
+        class. UserError when a file is not right.
         """
         on_hub = not Path(folder).is_dir()
         folder = checkpoint_folder(folder)
@@ -284,8 +303,15 @@ class Showo(nn.Module):
             tokenizer = beside(folder, "magvitv2") or ("showlab/magvitv2" if on_hub else None)
         if isinstance(tokenizer, str | Path):
             tokenizer = Magvit.from_pretrained(tokenizer, device=device)
-        return cls(config, phi, words, tokenizer, chunk).eval()
+        return cls(config, phi, words, tokenizer, chunk, kernel).eval()
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Writes the network as a published folder has it, in its own number format; the tokenizers stay where they are."""
         save_showo(folder, self.config, self.phi)
+
+
+def _at(hidden: Tensor, rows: Tensor) -> Tensor:
+    """Of hidden [B, N, D] the True places of bool [B, N], [R, D], or the places long [B, M], [B, M, D]."""
+    if rows.dtype == torch.bool:
+        return hidden[rows]
+    return hidden.gather(1, rows[:, :, None].expand(-1, -1, hidden.shape[2]))

@@ -1,0 +1,111 @@
+"""Every notebook in JupyterLab in a real browser; and notebooks with faults on purpose, each of which must be seen.
+
+Runs when asked for: `python course.py test --browser`, or COTLIB_BROWSER=1. The notebooks are visited two at a time in
+the background, a test waits for its own.
+"""
+
+import os
+from pathlib import Path
+
+import nbformat.v4 as v4
+import pytest
+from nbformat import write
+
+from cotlib.errors import UserError
+
+from .chrome import browser_path
+from .conftest import LINES
+from .visit import visits
+
+NOTEBOOKS = sorted(Path(__file__).resolve().parents[2].glob("notebooks/*.ipynb"))
+
+
+def why_not() -> str:
+    """Why the browser is not started; "" when it is."""
+    if os.environ.get("COTLIB_BROWSER") != "1":
+        return "not asked for; ask with  python course.py test --browser"
+    try:
+        browser_path()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+REASON = why_not()
+pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+
+FAULTS = {  # what is said: the cell that does it
+    "cell 2: a formula that cannot be set": r"The loss $\frac{1}{2}\right)$ is broken.",
+    "cell 3: markup shown as text: $\\frac{1{2}$": r"A brace $\frac{1{2}$ is missing.",
+    "cell 4: on stderr: careful": "import sys; print('careful', file=sys.stderr)",
+    "cell 5: a slider moves and nothing changes": "import ipywidgets as w; display(w.VBox([w.IntSlider(), w.HTML('a')]))",
+    "cell 6: exception in a widget's callback: KeyError": """
+        slider, words = w.IntSlider(), w.HTML()
+        slider.observe(lambda change: {}[change['new']], 'value')
+        display(w.VBox([slider, words]))""",
+    "cell 7: entry 2 of a list is chosen": "display(w.VBox([w.Dropdown(options=['a', 'b']), w.HTML('b')]))",
+    "cell 8: button 'idle' is pressed": "display(w.VBox([w.Button(description='idle'), w.HTML('c')]))",
+    "console error: from the console": "from IPython.display import Javascript\nJavascript(\"console.error('from the console')\")",
+    "exception in the page: thrown": "Javascript(\"setTimeout(() => { throw new Error('thrown') })\")",
+    "request to another host: http://example.invalid/": "from IPython.display import HTML\nHTML('<img src=\"http://example.invalid/dot.png\">')",
+    "never revealed: How many?": "from cotlib.lab import predict\npredict('98-many', 'How many?', low=0, high=9)",
+}  # fmt: skip
+RAISES = ["1 + 1", "1 / 0", "print('not reached')"]
+
+
+def notebook(folder: Path, name: str, cells: list) -> Path:
+    made = v4.new_notebook(cells=[v4.new_markdown_cell("# Broken on purpose"), *cells])
+    made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path = folder / f"{name}.ipynb"
+    write(made, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def visited(request, tmp_path_factory):
+    """(server, {name: future page}) for the notebooks whose tests were chosen."""
+    folder = tmp_path_factory.mktemp("broken")
+    sources = [source.replace("\n        ", "\n").strip() for source in FAULTS.values()]
+    faulty = [v4.new_markdown_cell(text) for text in sources[:2]] + list(map(v4.new_code_cell, sources[2:]))
+    paths = {path.stem: path for path in NOTEBOOKS} | {
+        "98_faults": notebook(folder, "98_faults", faulty),
+        "99_raises": notebook(folder, "99_raises", list(map(v4.new_code_cell, RAISES))),
+    }
+    chosen = {name for item in request.session.items for name in paths if f"[{name}]" in item.nodeid}
+    with visits([paths[name] for name in sorted(chosen)]) as running:
+        yield running
+
+
+def page_of(visited, name):
+    page = visited[1][name].result()
+    used = ", ".join(f"{count} {kind}" for kind, count in page.done.items() if count)
+    LINES.append(f"{name:<24} {page.seconds:6.1f} s  {used}")
+    return page
+
+
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
+def test_notebook_works_in_the_browser(name, visited):
+    page = page_of(visited, name)
+    assert page.problems == []
+    assert page.done["cells"] > 0
+
+
+@pytest.mark.parametrize("name", ["98_faults"])
+def test_each_fault_is_seen_and_named(name, visited):
+    found = page_of(visited, name).problems
+    missed = [said for said in FAULTS if not any(problem.startswith(said) for problem in found)]
+    assert missed == [], found
+
+
+@pytest.mark.parametrize("name", ["99_raises"])
+def test_an_error_ends_the_visit(name, visited):
+    page = page_of(visited, name)
+    assert page.problems == ["cell 3: ZeroDivisionError: division by zero"] and page.done["cells"] == 1
+
+
+def test_server_and_kernels_wrote_no_other_traceback(visited):
+    server, pages = visited
+    for page in pages.values():
+        page.exception()  # waits for the end
+    wanted = ("KeyError: ",)  # of the callback that fails on purpose
+    assert [line for line in server.tracebacks() if not line.startswith(wanted)] == []

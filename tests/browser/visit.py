@@ -1,0 +1,34 @@
+"""Visit many notebooks: one server, two browsers at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from .lab_page import NotebookPage, open_page
+from .server import Server, jupyterlab
+
+AT_ONCE = 2  # on two cores a third one gains nothing
+
+
+@contextmanager
+def visits(notebooks: Sequence[Path]) -> Iterator[tuple[Server, dict[str, Future]]]:
+    """Start to visit all notebooks, longest files first; a future NotebookPage for each name."""
+    threads = max(1, (os.cpu_count() or 1) // AT_ONCE)
+    with jupyterlab(notebooks, threads=threads) as server, ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            yield server, {path.stem: pool.submit(visit, server, path.stem) for path in notebooks}
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def visit(server: Server, name: str) -> NotebookPage:
+    """Run one notebook to its end; what was found is in the result."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright, open_page(playwright, server, name) as notebook:
+        notebook.run_all()
+    return notebook
