@@ -97,6 +97,26 @@ def test_many_draws_of_a_row_are_as_one_at_a_time():
         assert tokens[:, k].equal(one[0]) and log_p[:, k].equal(one[1])
 
 
+@pytest.mark.parametrize("k", [None, 3])
+def test_pieces_are_the_whole_to_the_last_bit(k, monkeypatch):
+    x, u = logits_of(101, 300), uniforms_of(*((101,) if k is None else (101, k)))
+    for rows in (1, 7, 100, 101):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 4 * 300 * rows)
+        for piecewise, at_once in zip(masked_sample(x, u, 0.7), reference(x, u, 0.7), strict=True):
+            assert piecewise.equal(at_once)
+
+
+@pytest.mark.parametrize(
+    ("rows", "seen"), [(100, [100, 1]), (101, [101]), (40, [40, 40, 21]), (0, [1] * 101)]
+)
+def test_many_rows_go_through_in_pieces(rows, seen, monkeypatch):
+    calls = []
+    monkeypatch.setattr(module, "CHUNK_BYTES", 4 * 300 * rows)
+    monkeypatch.setattr(module, "reference", lambda x, u, t: calls.append(len(x)) or (u, u))
+    masked_sample(logits_of(101, 300), uniforms_of(101))
+    assert calls == seen
+
+
 def test_reference_at_the_edges():
     check_edges(reference, "cpu")
     x = torch.full((1, 6), float("nan"))

@@ -31,6 +31,7 @@ from cotlib.cli import build_parser
 from cotlib.errors import UserError
 from cotlib.interfaces import CLARITY, FINAL, POTENTIAL
 from cotlib.judging.mask2former import CLASSES, Mask2FormerDetector
+from cotlib.kernels.masked_sample import reference
 from cotlib.lab.tiny_checkpoints import qwen_words, randomised
 from cotlib.models.published import memory, planner, sizes, work
 from cotlib.models.published.llava import BEFORE, LlavaVerifier, read_questions, tokens
@@ -87,7 +88,7 @@ def crew_of(model, judge=None, n=5, number=4, question=CLARITY, **more):
     )
     size = None if judge is None else LlavaSizes.of(judge.model)
     return Crew(ShowoSizes.of(model), size, model.tokenizer.config, n=n, text=text, asked=asked, number=number,
-                kernels=False, **more)  # fmt: skip
+                form="cpu", **more)  # fmt: skip
 
 
 def drawn(model, paths):
@@ -140,7 +141,7 @@ def test_peak_agrees_with_torchs_own_tracker():
     [
         ({"width": 512}, None, "network"),
         ({"width": 512}, 2, "network"),
-        ({"codes": 8192, "bits": 13}, 1, "draw"),
+        ({"codes": 8192, "bits": 13}, 1, "head"),
         ({"width": 512, "dtype": torch.bfloat16}, None, "network"),
     ],
 )
@@ -167,6 +168,15 @@ def test_without_guidance_half_of_the_rows_run():
     assert planned - sum(crew.weights().values()) == pytest.approx(peak.bytes - peak.before, rel=NEAR)
 
 
+def test_a_draw_in_plain_torch_copies_the_logits_twice():
+    crew = Crew(ShowoSizes(ShowoConfig(codes=1024)), None, n=5, form="plain")
+    logits = torch.randn(5 * 256, 1024)
+    with Peak(logits) as peak:
+        reference(logits, torch.rand(len(logits)))
+    assert memory.drawing(crew, 5)["draw"] == pytest.approx(peak.bytes, rel=NEAR)
+    assert memory.drawing(replace(crew, form="kernels"), 5)["draw"] == logits.nbytes
+
+
 @pytest.mark.parametrize("text", [PROMPT, PROMPT + " and so on" * 8])
 def test_the_layers_around_the_kernel_hold_what_is_planned(monkeypatch, text):
     """As on a GPU, but the kernel's plain form runs."""
@@ -175,7 +185,7 @@ def test_the_layers_around_the_kernel_hold_what_is_planned(monkeypatch, text):
     prefix = model._with_null(model.prefix([text]).select(torch.zeros(6, dtype=torch.long)))
     with torch.no_grad(), Peak(model, *prefix[0], *prefix[1]) as peak:
         model.image(torch.zeros(12, 256, dtype=torch.long), *prefix)
-    crew = replace(crew_of(model, n=6), kernels=True, text=len(model.text_ids(text)))
+    crew = replace(crew_of(model, n=6), form="kernels", text=len(model.text_ids(text)))
     copied = 12 * crew.text * crew.generator.text_numbers() * 4
     planned = memory.drawing(crew, 6)["network"] - copied
     assert planned == pytest.approx(peak.bytes - peak.before, rel=0.02)
@@ -190,10 +200,13 @@ def test_decoding_holds_what_is_planned(chunk):
     assert memory.decoding(crew_of(model), chunk or 5) == pytest.approx(peak.bytes - peak.before, rel=NEAR)
 
 
-@pytest.mark.parametrize(("batch", "remember"), [(2, 32), (5, 32), (2, 0)])
-def test_asking_holds_what_is_planned(batch, remember):
-    judge = verifier(batch=batch, remember=remember)
-    crew = crew_of(showo(width=64), judge, remember=remember, in_turn=not remember)
+@pytest.mark.parametrize(
+    ("batch", "remember", "dtype"),
+    [(2, 32, torch.float32), (5, 32, torch.float32), (2, 0, torch.float32), (2, 32, torch.bfloat16)],
+)
+def test_asking_holds_what_is_planned(batch, remember, dtype):
+    judge = verifier(batch=batch, remember=remember, dtype=dtype)
+    crew = crew_of(showo(width=64), judge, number=dtype.itemsize, remember=remember, in_turn=not remember)
     images = torch.rand(5, 3, 256, 256)
     with Peak(judge.model, images) as peak:
         judge.ask(CLARITY, [PROMPT] * 5, images)
@@ -225,9 +238,8 @@ def test_best_of_n_in_turn_holds_what_is_planned():
     last = planned.pop("verifier")
     with Peak(model) as peak:
         drawn(model, 5)
-        images = model.decode(torch.zeros(1, 256, dtype=torch.long))
+        images = model.decode(torch.zeros(5, 256, dtype=torch.long))
     assert max(planned.values()) == pytest.approx(peak.bytes, rel=NEAR)
-    images = images.expand(5, -1, -1, -1).clone()
     with Peak(judge.model, images) as peak:
         judge.ask(FINAL, [PROMPT] * 5, images)
     assert last == pytest.approx(peak.bytes, rel=NEAR)
@@ -287,7 +299,7 @@ def test_the_network_on_twenty_paths_of_the_published_size(published, monkeypatc
         with Peak(model, *keys) as peak:
             model.image(codes, keys[:24], keys[24:], valid)
     copied = 40 * text * SHOWO_256.text_numbers() * 2
-    assert memory.drawing(Crew(kernels=False), 20)["network"] - copied == pytest.approx(
+    assert memory.drawing(Crew(form="plain"), 20)["network"] - copied == pytest.approx(
         peak.bytes - peak.before, rel=0.02
     )
 
@@ -395,7 +407,6 @@ def test_what_takes_less():
         assert plan(other, 1000).peak < whole
     assert plan(Crew(number=4), 1000).peak > whole and plan(Crew(judge=True), 1000).peak > whole
     assert plan(Crew(prompts=2), 1000).peak > whole
-    assert plan(Crew(kernels=False), 1000).peak >= whole
 
 
 @pytest.mark.parametrize(

@@ -369,10 +369,13 @@ def test_merged_adapters_answer_as_the_adapters_did(home, tmp_path):
     with adapters.switched_off(student.model):
         assert torch.equal(student.answers(dialogues)[0], given)
     assert torch.equal(student.answers(dialogues)[0], adapted)
+    llava.write_llava(home / "llava", tmp_path, student.model)
     adapters.merge(student.model)
     assert not adapters.layers(student.model)
     assert (student.answers(dialogues)[0] - adapted).abs().max() <= 1e-4
-    llava.write_llava(home / "llava", tmp_path, student.model)
+    before, after = files_of(home / "llava"), files_of(tmp_path)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert len(moved) == 14 and all(name.endswith("_proj.weight") and "vision" not in name for name in moved)
     loaded = load_llava(tmp_path, "pad", torch.float32, "cpu")
     again = llava.Student(LlavaVerifier(loaded, student.reader.words, read_questions()))
     assert (again.answers(dialogues)[0] - adapted).abs().max() <= 1e-4
@@ -742,9 +745,9 @@ def test_bfloat16_products_learn_as_well(home, studio, showo_model, tmp_path, mo
         asked.append(device)
         return torch.autocast("cpu", torch.bfloat16)
 
+    monkeypatch.setattr(llava, "frozen_dtype", lambda device: torch.bfloat16)
     for module in (llava, showo):
         monkeypatch.setattr(module, "mixed", half)
-        monkeypatch.setattr(module, "frozen_dtype", lambda device: torch.bfloat16)
     curves: list[dict] = []
     watch = {"watch": lambda update, told: curves.append(told)}
     for lora, lr in ((0, 1e-2), (8, 1e-2)):
@@ -766,9 +769,6 @@ def test_bfloat16_products_learn_as_well(home, studio, showo_model, tmp_path, mo
         fit = replace(FAST, batch=4, micro=4, epochs=20, lr=lr, lora=lora, alpha=2 * lora or 1)
         metrics = tuned_showo(studio, showo_model, tmp_path / f"showo-{lora}", fit, **watch)
         assert curves[0]["margin"] == 0 and metrics["margin"] > 1
-        wanted = torch.bfloat16 if lora else torch.float32
-        assert all(tensor.dtype == wanted for tensor in files_of(tmp_path / f"showo-{lora}").values())
-        load("generator", weights=str(tmp_path / f"showo-{lora}"))
         curves.clear()
     assert asked
 
@@ -813,15 +813,15 @@ def test_settings_change_a_preset():
 def test_memory_is_asked_for_before_a_gpu_is_filled(home, monkeypatch):
     seven = 8_030_000_000
     gpu = torch.device("cuda")
-    monkeypatch.setattr(loop, "pick_dtype", lambda device: torch.bfloat16)
-    assert loop.memory(seven, presets.preset("llava-orm"), gpu) == 16 * seven
-    assert loop.memory(seven, presets.preset("llava-orm", lora=True), gpu) == 2 * seven
-    assert loop.memory(seven, presets.preset("showo-dpo"), gpu, copies=1) == 20 * seven
+    half, whole = torch.bfloat16, torch.float32
+    assert loop.memory(seven, presets.preset("llava-orm"), whole) == 16 * seven
+    assert loop.memory(seven, presets.preset("llava-orm", lora=True), half) == 2 * seven
+    assert loop.memory(seven, presets.preset("showo-dpo"), whole, copies=1) == 20 * seven
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 2**20))
     with pytest.raises(UserError) as error:
-        loop.require_memory(home / "llava", presets.preset("llava-orm"), gpu)
+        loop.require_memory(home / "llava", presets.preset("llava-orm"), gpu, whole)
     assert "GiB" in one_sentence(error) and "--lora" in one_sentence(error)
-    loop.require_memory(home / "llava", presets.preset("llava-orm"), torch.device("cpu"))
+    loop.require_memory(home / "llava", presets.preset("llava-orm"), torch.device("cpu"), whole)
 
 
 # ----- the user's files ----------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from cotlib.kernels.cost import Cost
 from cotlib.kernels.launch import cdiv, chosen, jit, need_triton, power_of_two, rows_a_program, tl
 
 MAX_V = 16384  # codes a program holds in registers without spilling
+CHUNK_BYTES = 2 * 2**20  # of float32 logits at a time on a CPU; of 0.5 to 8 MiB mostly the fastest
 
 
 def masked_sample(
@@ -41,8 +42,21 @@ def masked_sample(
     log-probability NaN.
     """
     _check(logits, uniforms, temperature)
-    form = launch if chosen(kernel, logits, unfit(logits)) else reference
+    form = launch if chosen(kernel, logits, unfit(logits)) else in_pieces
     return form(logits, uniforms, temperature)
+
+
+def in_pieces(logits: Tensor, uniforms: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """`reference`, on a CPU some rows at a time: what one operation writes is then still in the cache for the next one.
+
+    The same numbers to the last bit; for many rows two to three times as fast with two threads, about as fast with one.
+    """
+    rows = max(1, CHUNK_BYTES // (4 * logits.shape[1]))
+    if logits.is_cuda or len(logits) <= rows:
+        return reference(logits, uniforms, temperature)
+    pieces = zip(logits.split(rows), uniforms.split(rows), strict=True)
+    tokens, log_p = zip(*(reference(x, u, temperature) for x, u in pieces), strict=True)
+    return torch.cat(tokens), torch.cat(log_p)
 
 
 def reference(logits: Tensor, uniforms: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:

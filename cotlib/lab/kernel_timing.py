@@ -98,6 +98,17 @@ def timed(work: Callable[[], object], device: str | torch.device = "cpu", second
     return race({"": work}, device, seconds)[""]
 
 
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Torch on one core of the processor: what is compared there does not depend on how busy the others are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _timing(times: list[float]) -> Timing:
     fifths = statistics.quantiles(times, n=5, method="inclusive")
     return Timing(statistics.median(times), fifths[0], fifths[3])

@@ -52,6 +52,7 @@ def filled(text: str) -> str:
         "search": search_table,
         "systems": systems_table,
         "quality": quality_lines,
+        "bench": bench_tables,
         "course": course_table,
     }
     for name, part in parts.items():
@@ -155,8 +156,7 @@ def quality_lines() -> str:
         agreement = {kind: part["agreement"]["overall"] for kind, part in entry.items()}
         lines.append(f"- Judge ({name}): agrees with the exact truth on {100 * agreement['drawings']:.2f} % of held-out "
                      f"drawings and {100 * agreement['reconstructions']:.2f} % of reconstructions.")  # fmt: skip
-    with (ROOT / "bench" / "results" / "generation.csv").open(encoding="utf-8", newline="") as stream:
-        latest = {row["what"]: row for row in csv.DictReader(stream)}
+    latest = {row["what"]: row for row in bench_rows("generation")}
     lines.append(strategy_line())
     lines.append(probe_line(read_json(RESULTS / "preference_probe.json")))
     for row in latest.values():
@@ -166,10 +166,63 @@ def quality_lines() -> str:
     return "\n".join(lines)
 
 
+def bench_rows(name: str) -> list[dict]:
+    """The rows of a file in bench/results; none where it is not there."""
+    path = ROOT / "bench" / "results" / f"{name}.csv"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def bench_tables() -> str:
+    """The search as released against ours, then every kernel's forms; one pair of tables for each device."""
+    searches, kernels = bench_rows("search"), bench_rows("kernels")
+    devices = list(dict.fromkeys(row["device"] for row in (*searches, *kernels)))
+    parts = []
+    for device in devices:
+        parts.append(f"**{device}**\n")
+        latest = {(r["case"], r["models"], r["form"]): r for r in searches if r["device"] == device}
+        if latest:
+            parts.append(search_speed(list(latest.values())) + "\n")
+        latest = {(r["kernel"], r["case"], r["form"]): r for r in kernels if r["device"] == device}
+        if latest:
+            parts.append(kernel_speed(list(latest.values())) + "\n")
+    if not any("CPU" not in device for device in devices):
+        parts.append("No GPU has been measured yet; on one, `python course.py bench` adds its rows.")
+    return "\n".join(parts).rstrip()
+
+
+def search_speed(rows: list[dict]) -> str:
+    """First and last form of each case, with the ratio."""
+    lines = ["| search | models | as released | cotlib | times as fast |", "|---|---|---|---|---|"]
+    cases: dict[tuple, list[dict]] = {}
+    for row in rows:
+        cases.setdefault((row["case"], row["models"]), []).append(row)
+    for (case, models), forms in cases.items():
+        ours = [row for row in forms if "cotlib" in row["form"]]
+        if ours:  # the pictogram rows compare two strategies, which the lines above have
+            first, last = forms[0], ours[-1]
+            lines.append(f"| {case} | random weights, {models} | {float(first['seconds']):.1f} s | {float(last['seconds']):.1f} s "
+                         f"| {float(last['times_as_fast']):.1f} |")  # fmt: skip
+    return "\n".join(lines)
+
+
+def kernel_speed(rows: list[dict]) -> str:
+    """Milliseconds of every form of each kernel, and the least time that the bytes and FLOPs leave."""
+    lines = ["| kernel | case | milliseconds | floor |", "|---|---|---|---|"]
+    cases: dict[tuple, list[dict]] = {}
+    for row in rows:
+        cases.setdefault((row["kernel"], row["case"]), []).append(row)
+    for (kernel, case), forms in cases.items():
+        times = ", ".join(f"{row['form']} {float(row['ms']):.3g}" for row in forms)
+        lines.append(f"| `{kernel}` | {case} | {times} | {float(forms[0]['floor_ms']):.2g} |")
+    return "\n".join(lines)
+
+
 def strategy_line() -> str:
     """What somebody waits for: one prompt alone on all cores, and an evaluation, by strategy."""
-    with (ROOT / "bench" / "results" / "strategies.csv").open(encoding="utf-8", newline="") as stream:
-        latest = {row["strategy"]: row for row in csv.DictReader(stream)}
+    latest = {row["strategy"]: row for row in bench_rows("strategies")}
     short = {"orm": "ORM", "prm": "PRM", "parm": "PARM", "halving": "successive halving", "parm++": "PARM++"}
     times = "; ".join(
         f"{short[name]} {row['one_prompt_s']} s / {row['evaluation_s']} s" for name, row in latest.items()

@@ -32,7 +32,7 @@ from cotlib.kernels.launch import tl
 from cotlib.lab import Claim, check, claims, predict, progress, reveal, score, show
 from cotlib.lab import kernel_figures as figures
 from cotlib.lab import kernel_lessons as lessons
-from cotlib.lab.kernel_timing import DRAW, HIDE, NORM, ceiling, race, time_by_part
+from cotlib.lab.kernel_timing import DRAW, HIDE, NORM, ceiling, one_core, race, time_by_part
 from cotlib.lab.kernel_trial import trial
 
 DEVICE = pick_device()
@@ -241,7 +241,7 @@ check("inverse_cdf", my_inverse_cdf)
 # %%
 predict(
     "10-draw",
-    "On the processor: how many times as fast is the inverse CDF in plain torch as softmax and multinomial?",
+    "One core of a processor: how many times as fast is the inverse CDF, in plain torch, as softmax and multinomial?",
     low=0,
     high=30,
 )
@@ -280,16 +280,17 @@ def compare(kernel, cost, plain, gpu, arguments, device=DEVICE, roof=home):
 
 plain = {"as released": as_released, "reference": masked_sample.reference}
 drawn_from = 3 * torch.randn(844, 1024), torch.rand(844)
-on_cpu = compare(
-    "masked_sample", masked_sample.cost(844, 1024, 1, 4), plain, {}, drawn_from, "cpu", roofs[-1]
-)
+compare("masked_sample", masked_sample.cost(844, 1024, 1, 4), plain, {}, drawn_from, "cpu", roofs[-1])
 if GPU:
     rows = (
         (3 * torch.randn(ROWS, CODES, device=DEVICE)).to(DTYPE),
         torch.rand(ROWS, device=DEVICE),
     )
     compare("masked_sample", counted["masked_sample"], plain, {"kernel": masked_sample.launch}, rows)
-faster = on_cpu["as released"].median / on_cpu["reference"].median
+with one_core():
+    alone = race({name: lambda f=f: f(*drawn_from) for name, f in plain.items()})
+faster = alone["as released"].median / alone["reference"].median
+print(f"on one core: {alone['as released']} as released, {alone['reference']} by inverse CDF")
 reveal("10-draw", round(faster, 1))
 
 # %% [markdown]
@@ -547,36 +548,42 @@ reveal("10-guidance", round(100 * times["before_head"].median / times["after_hea
 #
 # ### 4.2 The ladder
 #
-# The same question, step by step, for the whole loop. The lowest rung is the loop as released, on our generator: candidates one after the other, text and all in every round, logits for every token, guidance on logits, `multinomial`. Each rung adds one change; all are exact.
+# The same question, step by step, for the whole loop. The lowest rung is the loop as released, on our generator: candidates one after the other, text and all in every round, logits for every token, guidance on logits, `multinomial`. Each rung adds one change; all are exact. Ten candidates; on a processor one core, as the course's searches have it.
 
 # %%
 source(lessons.rounds)
 predict("10-ladder", "How many times as fast is the last rung as the first?", low=1, high=40 if GPU else 10)
 
 # %%
-rungs = range(len(lessons.RUNGS))
-drawn = {rung: lessons.draw(generator, PROMPT, N, 0, rung) for rung in rungs}
+FEW, rungs, drawn = 10, range(len(lessons.RUNGS)), {}
+
+
+def climb(rung):
+    """Draws ten candidates with all changes up to this rung, and keeps their codes."""
+    drawn[rung] = lessons.draw(generator, PROMPT, FEW, 0, rung)
+
+
+with one_core():
+    ladder = race({name: lambda r=r: climb(r) for r, name in enumerate(lessons.RUNGS)}, DEVICE, 0.1, least=3)
 same_codes = min((drawn[rung] == drawn[rungs[-1]]).float().mean().item() for rung in rungs[1:])
 print(
     f"from the second rung on at least {same_codes:.1%} of all codes agree with the last rung's (the first has dice of its own)"
 )
-works = {name: lambda r=r: lessons.draw(generator, PROMPT, N, 0, r) for r, name in enumerate(lessons.RUNGS)}
-ladder = race(works, DEVICE, 0.1, least=3)
 climbed = ladder[lessons.RUNGS[0]].median / ladder[lessons.RUNGS[-1]].median
 reveal("10-ladder", round(climbed, 1))
 show(
     figures.ladder_figure(ladder),
-    alt="Seconds for twenty candidates of one prompt after each exact change: "
+    alt="Seconds for ten candidates of one prompt after each exact change: "
     + ", ".join(f"{name} {t.median:.2f}" for name, t in ladder.items())
     + f". The last is {climbed:.1f} times as fast as the first.",
 )
 # %% [markdown]
 # Not one kernel in it, and not one code changed. Where does each gain come from?
 #
-# - **One batch**: twenty small problems become one large one. A matrix product needs size to reach its peak, and every call is paid once instead of twenty times.
+# - **One batch**: ten small problems become one large one. A matrix product needs size to reach its peak, and every call is paid once instead of ten times.
 # - **Text once**: the text never sees the image ([02](02_token_generation.ipynb)), so its keys and values are the same in every round and for every candidate.
 # - **Hidden tokens only**: nobody reads the logits of a token that is known.
-# - **First round once**: all candidates start from the same empty canvas, so one row of logits serves twenty draws. That saves nearly one round of eight.
+# - **First round once**: all candidates start from the same empty canvas, so one row of logits serves all draws. That saves nearly one round of eight.
 #
 # In the paper's setting two more belong here: half precision, and not decoding a picture at every step ([section 6](#6-Other-devices)).
 #
@@ -766,7 +773,8 @@ predict(
 )
 
 # %%
-parts = time_by_part(generator, PROMPT, N, 0)
+with one_core():
+    parts = time_by_part(generator, PROMPT, N, 0)
 shares = figures.shares_of(parts)
 fused = shares[DRAW] + shares[HIDE]
 reveal("10-share", round(100 * fused, 1))

@@ -545,7 +545,7 @@ from cotlib.models.published.sizes import LlavaSizes, ShowoSizes
 few, part = 4, 2
 verifier.forget()
 sizes_here = Crew(ShowoSizes.of(model), LlavaSizes.of(verifier.model), tokenizer.config, n=few, text=len(text), asked=asked,
-                  number=model.phi.lm_head.weight.element_size(), kernels=DEVICE.type == "cuda")  # fmt: skip
+                  number=model.phi.lm_head.weight.element_size(), form="kernels" if DEVICE.type == "cuda" else "cpu")  # fmt: skip
 kept = model.chunks.size, tokenizer.chunks.size, verifier.chunks.size
 model.chunks.size = tokenizer.chunks.size = verifier.chunks.size = part
 with Peak(model, verifier.model) as peak:

@@ -20,7 +20,7 @@ def use_widgets(page, cell, index: int) -> list[str]:
 
 
 def try_widgets(page, cell, index: int) -> list[str]:
-    """Every slider, list and number, the player, then the buttons."""
+    """Every slider, list, number and box, the player, then the buttons."""
     problems = []
     for slider in visible(cell, ".noUi-handle"):
         page.done["sliders"] += 1
@@ -38,6 +38,10 @@ def try_widgets(page, cell, index: int) -> list[str]:
             page, index, lambda number=number, other=other: (number.fill(other), number.press("Enter"))
         ):
             problems.append(f"{other} is typed into a field and nothing changes")
+    for box in visible(cell, ".widget-checkbox input"):
+        page.done["boxes"] += 1
+        if not changes(page, index, box.click):
+            problems.append("a box is ticked and nothing changes")
     for player in visible(cell, ".widget-play"):
         page.done["players"] += 1
         if not plays(page, index, player.locator("button").first):

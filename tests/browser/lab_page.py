@@ -37,15 +37,8 @@ class NotebookPage:
     def __init__(self, page, server: Server, name: str):
         self.page, self.server, self.name = page, server, name
         self.problems: list[str] = []
-        self.done = {
-            "cells": 0,
-            "sliders": 0,
-            "lists": 0,
-            "numbers": 0,
-            "players": 0,
-            "buttons": 0,
-            "predictions": 0,
-        }
+        kinds = ("cells", "sliders", "lists", "numbers", "boxes", "players", "buttons", "predictions")
+        self.done = dict.fromkeys(kinds, 0)
         self.progress = server.folder / f"progress-{name}.json"  # of this notebook alone: two run at once
         self.seconds = 0.0
         page.on("console", self._console)
@@ -80,10 +73,10 @@ class NotebookPage:
                 self._use(index)
         else:
             self._check_predictions()
-        for index, source in enumerate(sources):
-            if (
-                source is None
-            ):  # words; looked at last, since formulas are set a while after the page is there
+        for index, source in enumerate(
+            sources
+        ):  # words last: formulas are set a while after the page is there
+            if source is None:
                 self._note(index, self.call("misprints", index))
         self.seconds = time.perf_counter() - start
 

@@ -15,8 +15,8 @@ window.course = (() => {
   function ready() {
     const session = window.jupyterapp?.shell?.currentWidget?.sessionContext;
     if (!session?.session?.kernel || session.session.kernel.status !== "idle" || !cells().length) return false;
-    if (!session.heard) {
-      session.heard = true;
+    if (!session.listening) {
+      session.listening = true;
       session.iopubMessage.connect((_, message) => {
         const inCell = message.parent_header?.msg_type === "execute_request";
         const { ename, evalue } = message.content;
@@ -26,9 +26,13 @@ window.course = (() => {
     return true;
   }
 
+  // A promise's value; an error when the kernel keeps silent for a minute, as a dead one does for ever.
+  const heard = (promise) => Promise.race([promise, new Promise((_, fail) =>
+    setTimeout(() => fail(new Error("the kernel has not answered for 60 s")), 60_000))]);
+
   // Code for the kernel that leaves no trace in the notebook.
   async function tell(code) {
-    const reply = await kernel().requestExecute({ code, store_history: false, silent: true }).done;
+    const reply = await heard(kernel().requestExecute({ code, store_history: false, silent: true }).done);
     return reply.content.status;
   }
 
@@ -78,7 +82,7 @@ window.course = (() => {
   async function settled() {
     for (let round = 0; round < 2; round++) {
       await painted();
-      await kernel().requestCommInfo({});
+      await heard(kernel().requestCommInfo({}));
     }
     await painted();
   }

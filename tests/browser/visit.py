@@ -16,7 +16,7 @@ AT_ONCE = 2  # on two cores a third one gains nothing
 
 @contextmanager
 def visits(notebooks: Sequence[Path]) -> Iterator[tuple[Server, dict[str, Future]]]:
-    """Start to visit all notebooks, longest files first; a future NotebookPage for each name."""
+    """Start to visit the notebooks, in this order; yields the server and a future NotebookPage for each name."""
     threads = max(1, (os.cpu_count() or 1) // AT_ONCE)
     with jupyterlab(notebooks, threads=threads) as server, ThreadPoolExecutor(AT_ONCE) as pool:
         try:

@@ -6,7 +6,8 @@
 Everything is counted, from the sizes of the layers and from what the code holds at the same time: weights, keys and
 values of the text, activations of the pictures that run together, logits, the decoder's widest layer, and what the
 verifier remembers. So peaks are peaks of tensors; the work space of libraries is covered by `RESERVE`, which is an
-assumption. The tests compare them with what runs of the real code hold.
+assumption. The tests compare them with what runs of the real code hold. Rounds recorded as CUDA graphs, and prompts of
+very different length beside each other, need more than is counted here.
 
 The surprising fact: of a search by PARM the generator is the small part. The verifier's weights are five times as large, and
 the decoder in float32 needs more room a picture than the transformer that drew it.
@@ -56,8 +57,9 @@ class Crew:
     n: candidates a prompt; prompts: at the same time; text: tokens of the longest prompt; number: bytes a number in generator
     and verifier (the image tokenizer and the judge stay in float32); four_bit: the verifier's matrices packed; in_turn: one
     model is loaded after the other, which best-of-N can do and PARM, asking after every step, cannot; remember: as in
-    `LlavaVerifier`; kernels: those of cotlib run, as on a GPU by default: the draw makes no copies of the logits, and
-    a layer keeps keys and values where attention reads them.
+    `LlavaVerifier`; form: "kernels", cotlib's own, as on a GPU
+    by default (a layer keeps keys and values where attention reads them); "plain", torch alone on a GPU (the draw copies
+    the logits twice); or "cpu".
     """
 
     generator: ShowoSizes = SHOWO_256
@@ -72,7 +74,7 @@ class Crew:
     four_bit: bool = False
     in_turn: bool = False
     remember: int = 32
-    kernels: bool = True
+    form: str = "kernels"
 
     @property
     def paths(self) -> int:
@@ -106,13 +108,13 @@ def drawing(crew: Crew, chunk: int) -> dict[str, int]:
     guided = layout.guidance > 0
     states, logits = layout.tokens * g.width * FULL, paths * layout.tokens * layout.codes * FULL
     text = crew.text * g.text_numbers() if guided else 0  # copied once more, with the empty prompt's below
-    layer = g.width * (FUSED * g.run + 2 * crew.text if crew.kernels else PLAIN * g.run)
+    layer = g.width * (FUSED * g.run + 2 * crew.text if crew.form == "kernels" else PLAIN * g.run)
     network = chunk * (1 + guided) * (text + layer) * crew.number + (paths - chunk) * states
     cast = layout.codes * g.width * FULL if crew.number < FULL else 0  # the head's weights in float32
     return {
         "network": network,
         "head": logits + paths * states + cast,
-        "draw": logits * (1 if crew.kernels else 3),
+        "draw": logits * (3 if crew.form == "plain" else 1),
     }
 
 
@@ -182,6 +184,7 @@ class Plan:
 
     @property
     def fits(self) -> bool:
+        """Whether every model has room for at least one picture."""
         return min(self.chunks.values()) > 0
 
     @property
@@ -211,15 +214,17 @@ def advice(made: Plan, gb: float, reserve: int = RESERVE) -> str:
         how = ", ".join(f"{model} {chunk}" for model, chunk in made.chunks.items())
         return (f"It fits: at most {made.peak / GIB:.1f} of {room:.1f} GiB, with as many pictures at a time as {how} "
                 f"of {crew.paths}.")  # fmt: skip
-    changes = {
-        "load the verifier in 4 bits (four_bit=True)": replace(crew, four_bit=True),
-        "take the verifier of 0.5 B": replace(crew, verifier=LLAVA_05B, four_bit=False),
-        "load the models in turn (best-of-N only; PARM needs them together)": replace(crew, in_turn=True),
-        "load in turn, the verifier in 4 bits (best-of-N only)": replace(crew, in_turn=True, four_bit=True),
-        "draw 4 candidates at a time": replace(crew, n=4, prompts=1),
-        "take half precision": replace(crew, number=HALF),
-    }
-    useful = [what for what, other in changes.items() if crew.verifier and plan(other, gb, reserve).fits]
+    changes = {"draw 4 candidates at a time": replace(crew, n=4, prompts=1), "take half precision": replace(crew, number=HALF)}  # fmt: skip
+    if crew.verifier:
+        changes = {
+            "load the verifier in 4 bits (four_bit=True)": replace(crew, four_bit=True),
+            "take the verifier of 0.5 B": replace(crew, verifier=LLAVA_05B, four_bit=False),
+            "load the models in turn (best-of-N only; PARM needs them together)": replace(crew, in_turn=True),
+            "load in turn, the verifier in 4 bits (best-of-N only)": replace(
+                crew, in_turn=True, four_bit=True
+            ),
+        } | changes
+    useful = [what for what, other in changes.items() if plan(other, gb, reserve).fits]
     doing = {"decoder": "decoding", "verifier": "asking", "judge": "judging"}.get(max(made.peaks, key=made.peaks.get), "drawing")  # fmt: skip
     do = f"; {', or '.join(useful[:2])}" if useful else "; a larger card is needed"
     return (f"It does not fit: even with one picture at a time {made.peak / GIB:.1f} GiB are needed ({doing}), {room:.1f} GiB of "

@@ -19,7 +19,8 @@ SHARE = 0.35  # assumed: part of a card's data sheet speed that matrix products 
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU by its data sheet. gb: 10^9 bytes; half: dense TFLOP/s of its tensor cores; full: TFLOP/s in float32."""
+    """A GPU by NVIDIA's data sheet (A100 and H200: the SXM forms). gb: 10^9 bytes; half: TFLOP/s of its tensor cores in half
+    precision, without sparsity; full: TFLOP/s in float32, without tensor cores."""
 
     name: str
     gb: float
@@ -42,6 +43,7 @@ class Work:
 
     @property
     def total(self) -> float:
+        """FLOP of all parts."""
         return self.generator + self.decoder + self.verifier
 
     def seconds(self, card: Card, share: float = SHARE) -> float:

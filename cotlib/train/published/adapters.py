@@ -5,10 +5,11 @@ time: preference tuning then needs no second model as reference. For a checkpoin
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cotlib.errors import UserError
 from cotlib.train.published.presets import Fit
@@ -50,13 +51,22 @@ def switched_off(module: nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
+def changes(module: nn.Module) -> dict[str, Callable[[], Tensor]]:
+    """What each adapter adds to a weight, computed when called, float32, by the weight's name as if there were no adapters."""
+
+    def added(layer: nn.Module) -> Tensor:
+        with torch.no_grad():
+            return layer.get_delta_weight("default").float()
+
+    return {f"{name}.weight": partial(added, layer) for name, layer in layers(module).items()}
+
+
 @torch.no_grad()
 def merge(module: nn.Module) -> None:
     """Adds every adapter to its layer, in float32, rounded once to the layer's own format; the adapters are gone then."""
+    added = changes(module)
     for name, layer in layers(module).items():
         own = layer.base_layer
-        own.weight.data = (own.weight.float() + layer.get_delta_weight("default").float()).to(
-            own.weight.dtype
-        )
+        own.weight.data = (own.weight.float() + added[f"{name}.weight"]()).to(own.weight.dtype)
         path, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(path), leaf, own)

@@ -15,8 +15,9 @@ trains as is asked.
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -168,8 +169,9 @@ def run(
     key = key_of("llava", fit.lasting(), seed, fingerprint(start), said)
     if resume and (metrics := finished(out, key)):
         return metrics
-    require_memory(start, fit, device)
-    loaded = load_llava(start, fit.look, frozen_dtype(device) if fit.lora else torch.float32, device)
+    dtype = frozen_dtype(device) if fit.lora else torch.float32
+    require_memory(start, fit, device, dtype)
+    loaded = load_llava(start, fit.look, dtype, device)
     student = Student(LlavaVerifier(loaded, words, read_questions()))
     optimizer = torch.optim.AdamW(prepare(student.model, fit, seed), weight_decay=fit.weight_decay)
     updates = fit.updates(len(dialogues))
@@ -177,7 +179,6 @@ def run(
     complete = tune(
         state, teacher(student, dialogues, fit, seed), resume=resume, minutes=minutes, watch=watch
     )
-    adapters.merge(student.model)
     card = {"stage": stage, "start": str(start), "data": str(data), "examples": len(dialogues), "seed": seed,
             "fit": asdict(fit)}  # fmt: skip
     if rank() == 0:
@@ -223,7 +224,10 @@ def teacher(student: Student, dialogues: list[Dialogue], fit: LlavaFit, seed: in
 
 
 def write_llava(start: Path, out: Path, model: nn.Module) -> None:
-    """The weights in the names and the number format of the folder `start`, in files of 5 GB, and its small files beside them."""
+    """The tuned weights in the names and number formats of the folder `start`, in files of 5 GB, and its small files beside them.
+
+    Adapters are added to the weights of that folder, so that whatever they leave as it is stays so to the bit.
+    """
     weights = open_weights(start)
     for file in start.iterdir():
         small = file.suffix in COPIED and not file.name.endswith(".index.json")
@@ -231,18 +235,13 @@ def write_llava(start: Path, out: Path, model: nn.Module) -> None:
             shutil.copyfile(file, out / file.name)
     for stale in out.glob("model*.safetensors*"):  # of another run: other files might be found first
         stale.unlink()
-    dtype = next(weights.tensors())[1].dtype
-    parts = list(_parts(weights.shapes, dtype.itemsize))
-    tensors, places = named_as(weights.shapes, model), {}
+    now, stream, places = tuned(model), weights.tensors(), {}
+    parts = list(_parts(weights.shapes, next(weights.tensors())[1].itemsize))
     for number, names in enumerate(parts, 1):
         file = (
             "model.safetensors" if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         )
-        own = {
-            name: tensors[name].detach().to("cpu", dtype).contiguous().clone()
-            for name in names
-            if name in tensors
-        }
+        own = {name: now(name, tensor).contiguous() for name, tensor in islice(stream, len(names))}
         save_file(own, out / file, metadata={"format": "pt"})
         places |= dict.fromkeys(own, file)
     if len(parts) > 1:
@@ -252,11 +251,21 @@ def write_llava(start: Path, out: Path, model: nn.Module) -> None:
         )
 
 
-def named_as(names: Iterable[str], model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors under the names of a file; names of what is computed have none."""
-    rename, own = names_of(model), model.model.state_dict()
-    found = {name: model.lm_head.weight if name in HEADS else own.get(rename(name)) for name in names}
-    return {name: tensor for name, tensor in found.items() if tensor is not None}
+def tuned(model: nn.Module) -> Callable[[str, Tensor], Tensor]:
+    """What becomes of a tensor of the files: (name there, tensor) -> tensor in the same number format."""
+    rename, changes = names_of(model), adapters.changes(model.model)
+    own = {} if changes else model.model.state_dict()
+
+    def now(name: str, tensor: Tensor) -> Tensor:
+        goal = rename(name)  # None for the head, and for what is computed
+        if changes:
+            return (
+                (tensor.float() + changes[goal]().to("cpu")).to(tensor.dtype) if goal in changes else tensor
+            )
+        found = model.lm_head.weight if name in HEADS else own.get(goal)
+        return tensor if found is None else found.detach().to("cpu", tensor.dtype)
+
+    return now
 
 
 def _parts(shapes: dict[str, tuple[int, ...]], itemsize: int) -> Iterator[list[str]]:

@@ -236,19 +236,18 @@ def frozen_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if pick_dtype(device) == torch.bfloat16 else torch.float32
 
 
-def memory(parameters: int, fit: Fit, device: torch.device, copies: int = 0) -> int:
-    """Least bytes for weights, gradients and Adam's two means, without what is in between. copies: of the model, frozen."""
-    if fit.lora:
-        return parameters * frozen_dtype(device).itemsize
-    return parameters * (4 + 4 + 8 + 4 * copies)
+def memory(parameters: int, fit: Fit, dtype: torch.dtype, copies: int = 0) -> int:
+    """Least bytes for weights, of that format where they are frozen, gradients and Adam's two means, without what is in
+    between. copies: of the model, frozen; adapters need none."""
+    return parameters * (dtype.itemsize if fit.lora else 4 + 4 + 8 + copies * dtype.itemsize)
 
 
-def require_memory(folder: Path, fit: Fit, device: torch.device, copies: int = 0) -> None:
+def require_memory(folder: Path, fit: Fit, device: torch.device, dtype: torch.dtype, copies: int = 0) -> None:
     """UserError when a GPU is too small for the model in a folder, before it is loaded."""
     if device.type != "cuda":
         return
     parameters = sum(math.prod(shape) for shape in open_weights(folder).shapes.values())
-    needed, there = memory(parameters, fit, device, copies), torch.cuda.mem_get_info(device)[1]
+    needed, there = memory(parameters, fit, dtype, copies), torch.cuda.mem_get_info(device)[1]
     if needed > there:
         advice = "use a smaller model" if fit.lora else "tune adapters with --lora, or use a smaller model"
         raise UserError(f"tuning the {parameters / 1e9:.2f} G weights in {folder} takes more than {needed / GIB:.0f} GiB, the device "

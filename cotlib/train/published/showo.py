@@ -41,7 +41,6 @@ from cotlib.train.published.loop import (
     dice,
     fingerprint,
     finished,
-    frozen_dtype,
     key_of,
     mixed,
     picks,
@@ -198,10 +197,11 @@ def run(
         raise UserError(f"{out} is the folder of the weights to begin from; give another one with --out")
     read_config(folder, "Showo")
     require_share(fit.batch)
-    require_memory(folder, fit, device, copies=int(fit.reference == "copy"))
+    require_memory(folder, fit, device, torch.float32, copies=int(fit.reference == "copy"))
     magvit = tokenizer_folder(start, folder, tokenizer)
-    model = Showo.from_pretrained(start, words=words, tokenizer=magvit, device=device,
-                                  dtype=frozen_dtype(device) if fit.lora else torch.float32)  # fmt: skip
+    model = Showo.from_pretrained(
+        start, words=words, tokenizer=magvit, device=device
+    )  # in float32, and written so
     side = model.grid[0] * model.tokenizer.patch
     chosen, rejected = pair_codes(found, model.tokenizer, side, fit.resize, out, fingerprint(magvit))
     model.tokenizer = None  # its work is done
