@@ -44,17 +44,16 @@ def copy_figure(roofs: Sequence[Ceiling]):
 
     fig, ax = plt.subplots(layout="constrained", figsize=(6.8, 3.6))
     for roof, color, marker in zip(roofs, style.CYCLE, style.MARKERS, strict=False):
-        sizes = np.array([size for size, _ in roof.curve], float)
-        times = np.array([t for _, t in roof.curve])  # [sizes, 3]
-        ax.fill_between(sizes, 1e6 * times[:, 1], 1e6 * times[:, 2], color=color, alpha=0.2, linewidth=0)
-        ax.plot(sizes, 1e6 * times[:, 0], color=color, marker=marker, markersize=4, label=roof.name)
+        sizes, times = (np.array(column) for column in zip(*roof.curve, strict=True))
+        ax.plot(sizes, 1e6 * times, color=color, marker=marker, markersize=4, label=roof.name)
         ax.axhline(1e6 * roof.call, color=color, linestyle=":", linewidth=1.2, marker="")
-        line = sizes[2e6 * sizes / roof.bandwidth > 1e6 * roof.call]
+        line = sizes[2 * sizes / roof.bandwidth > roof.call]
         ax.plot(line, 2e6 * line / roof.bandwidth, color=color, linestyle="--", linewidth=1.2, marker="")
-        fastest = int(np.argmax(sizes / times[:, 0]))
-        ax.annotate(f"memory {roof.bandwidth / 1e9:,.0f} GB/s", (sizes[-1], 1e6 * times[-1, 0]), color=color,
-                    textcoords="offset points", xytext=(4, -22), ha="right", fontsize=9)  # fmt: skip
-        ax.annotate(f"cache {roof.cached / 1e9:,.0f} GB/s", (sizes[fastest], 1e6 * times[fastest, 0]), color=color,
+        middle = line[len(line) // 2]
+        ax.annotate(f"memory {roof.bandwidth / 1e9:,.0f} GB/s", (middle, 2e6 * middle / roof.bandwidth), color=color,
+                    textcoords="offset points", xytext=(-6, 5), ha="right", fontsize=9)  # fmt: skip
+        best = int(np.argmax(sizes / times))
+        ax.annotate(f"cache {roof.cached / 1e9:,.0f} GB/s", (sizes[best], 1e6 * times[best]), color=color,
                     textcoords="offset points", xytext=(6, -14), ha="left", fontsize=9)  # fmt: skip
         ax.annotate("a call", (sizes[-1], 1e6 * roof.call), color=color, textcoords="offset points", xytext=(0, 3),
                     ha="right", fontsize=9)  # fmt: skip
@@ -78,10 +77,10 @@ def roofline_figure(
 
     fig, ax = plt.subplots(layout="constrained", figsize=(7.6, 4.4))
     x = np.logspace(-1.2, 4, 300)
-    for number, (name, (bandwidth, peak)) in enumerate((stored or {}).items()):
-        ax.plot(x, np.minimum(x * bandwidth, peak) / 1e9, color=GREY, linewidth=1, marker="")
-        ax.annotate(name, (x[0], x[0] * bandwidth / 1e9), color="#5E646C", fontsize=8, textcoords="offset points",
-                    xytext=(2, 6 + 9 * number), rotation=0)  # fmt: skip
+    dashes = ("-", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
+    for dash, (name, (bandwidth, peak)) in zip(dashes, (stored or {}).items(), strict=False):
+        roof = np.minimum(x * bandwidth, peak) / 1e9
+        ax.plot(x, roof, color=GREY, linewidth=1.2, linestyle=dash, marker="", label=f"{name} (stored)")
     for roof, color in zip(roofs, style.CYCLE, strict=False):
         ax.plot(
             x,
@@ -208,7 +207,7 @@ def shares_figure(parts: Mapping[str, Timing]):
             edgecolor="white",
         )
         word = f"   {kernel}: whole search at most {speed_up(share):.2f} times as fast" if kernel else ""
-        ax.text(share, y, f" {share:.0%}{word}", va="center", fontsize=8.5)
+        ax.text(share, y, f" {share:.1%}{word}", va="center", fontsize=8.5)
     ax.set(yticks=range(len(order)), yticklabels=order, ylim=(len(order) - 0.4, -0.6), xlabel="share of a search's time",
            xlim=(0, 1.25 * max(shares.values()) + 0.05))  # fmt: skip
     ax.grid(axis="y", visible=False)

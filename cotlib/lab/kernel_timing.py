@@ -40,22 +40,23 @@ class Timing(NamedTuple):
 
 class Ceiling(NamedTuple):
     """What a device reached. name; bandwidth: bytes a second of a large copy, read and written ones both counted; peak: FLOP a
-    second of a large matrix product; curve: [(bytes copied, Timing)], from 1 KiB to that large copy."""
+    second of a large matrix product; curve: [(bytes copied, seconds)], from 1 KiB to
+    that large copy. All are the fastest of many calls: a ceiling is what nothing passes."""
 
     name: str
     bandwidth: float
     peak: float
-    curve: list[tuple[int, Timing]]
+    curve: list[tuple[int, float]]
 
     @property
     def call(self) -> float:
         """Seconds of the smallest copy, which is nothing but calling."""
-        return self.curve[0][1].median
+        return self.curve[0][1]
 
     @property
     def cached(self) -> float:
         """Bytes a second of the fastest size of copy: between nothing but calling and too large for the cache."""
-        return max(2 * size / time.median for size, time in self.curve)
+        return max(2 * size / seconds for size, seconds in self.curve)
 
     def least(self, cost: Cost) -> float:
         """Seconds that an operation of this cost takes at the least: a call, its bytes from memory, or its arithmetic."""
@@ -91,6 +92,14 @@ def race(forms: Mapping[str, Callable[[], object]], device: str | torch.device =
         for name, form in forms.items():
             taken[name].append(once(form))
     return {name: _timing(times) for name, times in taken.items()}
+
+
+def _for_a_while(once: Callable[[], float], seconds: float) -> list[float]:
+    """What `once` returns, at least twice."""
+    found, begin = [once()], time.perf_counter()
+    while time.perf_counter() - begin < seconds or len(found) < 2:
+        found.append(once())
+    return found
 
 
 def timed(work: Callable[[], object], device: str | torch.device = "cpu", seconds: float = 0.2) -> Timing:
@@ -133,27 +142,22 @@ def _gpu_seconds(work: Callable) -> float:
 
 
 def ceiling(device: str | torch.device, dtype: torch.dtype = torch.float32) -> Ceiling:
-    """Measures a device, in two or three seconds: copies from 1 KiB to 128 MiB (1 GiB on a GPU) and one large product.
-
-    Bandwidth and peak are those of the fastest call, as a ceiling is what nothing passes; the product is in `dtype`.
-    """
+    """Measures a device, in some two seconds: copies from 1 KiB to 128 MiB (1 GiB on a GPU) and one large product in `dtype`."""
     device = torch.device(device)
     gpu = device.type == "cuda"
-    whole = torch.ones(2 ** (30 if gpu else 27), dtype=torch.uint8, device=device)
-    room, powers, turns = torch.zeros_like(whole), range(10, whole.numel().bit_length()), []
-    for _ in range(3):  # so that a busy moment does not meet one size alone
-        copies = [partial(room[: 2**power].copy_, whole[: 2**power]) for power in powers]
-        turns.append([timed(copy, device, 0.012) for copy in copies])
-    curve = [
-        (2**power, sorted(times)[1]) for power, times in zip(powers, zip(*turns, strict=True), strict=True)
-    ]
     once = _gpu_seconds if gpu else _cpu_seconds
-    copy = min(once(partial(room.copy_, whole)) for _ in range(10))
+    whole = torch.ones(2 ** (30 if gpu else 27), dtype=torch.uint8, device=device)
+    room, fastest = torch.zeros_like(whole), {}
+    for _ in range(5):  # by turns, so that a busy moment does not meet one size alone
+        for size in (2**power for power in range(10, whole.numel().bit_length())):
+            copy = partial(room[:size].copy_, whole[:size])
+            least = min(_for_a_while(partial(once, copy), 0.008))
+            fastest[size] = min(fastest.get(size, least), least)
     n = 8192 if gpu else 1024
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     product = min(once(partial(torch.mm, a, b)) for _ in range(15))
     name = torch.cuda.get_device_name(device) if gpu else f"{os.cpu_count()} CPU cores, {platform.machine()}"
-    return Ceiling(name, 2 * whole.nbytes / copy, 2 * n**3 / product, curve)
+    return Ceiling(name, 2 * size / fastest[size], 2 * n**3 / product, list(fastest.items()))
 
 
 # ----- where the time of a search goes -----------------------------------------------------------------------------
