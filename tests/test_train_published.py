@@ -57,6 +57,15 @@ def one_sentence(error) -> str:
     return str(error.value)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Layers this small are slower on two cores than on one, the more so when others work there as well."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class Killed(Exception):
     pass
 

@@ -200,11 +200,13 @@ def search_speed(rows: list[dict]) -> str:
     for row in rows:
         cases.setdefault((row["case"], row["models"]), []).append(row)
     for (case, models), forms in cases.items():
-        ours = [row for row in forms if "cotlib" in row["form"]]
-        if ours:  # the pictogram rows compare two strategies, which the lines above have
-            first, last = forms[0], ours[-1]
-            lines.append(f"| {case} | random weights, {models} | {float(first['seconds']):.1f} s | {float(last['seconds']):.1f} s "
-                         f"| {float(last['times_as_fast']):.1f} |")  # fmt: skip
+        ours = next((k for k, row in enumerate(forms) if "cotlib" in row["form"]), None)
+        if ours is None:  # the pictogram rows compare two strategies, which the lines above have
+            continue
+        for row in forms[ours:]:
+            what = case if row is forms[ours] else f"{case}, {row['form'].removeprefix('+ ')}"
+            lines.append(f"| {what} | random weights, {models} | {float(forms[0]['seconds']):.1f} s | {float(row['seconds']):.1f} s "
+                         f"| {float(row['times_as_fast']):.1f} |")  # fmt: skip
     return "\n".join(lines)
 
 

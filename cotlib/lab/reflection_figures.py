@@ -364,4 +364,5 @@ def reflector(model, prompts: Sequence[str], codes: Tensor, seen: Sequence[Seque
     which.observe(chosen, names="value")
     again.on_click(said)
     chosen()
-    return w.VBox([which, w.HBox([words, again]), w.HBox([before, after]), note])
+    top = w.HBox([which, words, again], layout={"flex_flow": "row wrap"})
+    return w.VBox([top, w.HBox([before, after]), note])

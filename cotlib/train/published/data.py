@@ -10,6 +10,7 @@ is checked before any model is loaded: a mistake ends in one sentence with file 
 
 import json
 import random
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
@@ -242,8 +243,8 @@ def writable(folder: Path | str) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".probe").touch()
-        (folder / ".probe").unlink()
+        with tempfile.TemporaryFile(dir=folder):  # a name of its own, as other processes try it too
+            pass
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); give a folder of yours") from error
     return folder
