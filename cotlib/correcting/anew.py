@@ -24,6 +24,7 @@ class Anew:
     def __call__(
         self, model: ImageTokenModel, prompts: list[str], codes: Tensor, reflections: list[Reflection],
         seed: int, round: int, *, ledger: Ledger, steps: int | None = None, guidance: float | None = None,
+        kernel: bool = True,
     ) -> Tensor:  # fmt: skip
         """Codes [B, N] of refused pictures to new ones. The failed picture's tokens count as one pass."""
         with ledger.timed("generator"):
@@ -32,7 +33,7 @@ class Anew:
             )
         ledger.generator_token_passes += codes.numel()
         loop = masked_rounds(
-            self.corrector, prompts, [-round] * len(prompts), seed, steps, guidance, prefix=prefix
+            self.corrector, prompts, [-round] * len(prompts), seed, steps, guidance, prefix=prefix, kernel=kernel
         )
         return run_to_end(self.corrector, loop, ledger, guidance)
 
@@ -49,7 +50,8 @@ class TunedRedraw:
     def __call__(
         self, model: ImageTokenModel, prompts: list[str], codes: Tensor, reflections: list[Reflection],
         seed: int, round: int, *, ledger: Ledger, steps: int | None = None, guidance: float | None = None,
+        kernel: bool = True,
     ) -> Tensor:  # fmt: skip
         """Codes [B, N] of refused pictures to new ones."""
         return redraw(self.corrector, prompts, codes, reflections, seed, round, ledger=ledger, steps=steps,
-                      guidance=guidance)  # fmt: skip
+                      guidance=guidance, kernel=kernel)  # fmt: skip

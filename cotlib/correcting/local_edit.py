@@ -40,6 +40,7 @@ class LocalEdit:
     def __call__(
         self, model: ImageTokenModel, prompts: list[str], codes: Tensor, reflections: list[Reflection],
         seed: int, round: int, *, ledger: Ledger, steps: int | None = None, guidance: float | None = None,
+        kernel: bool = True,
     ) -> Tensor:  # fmt: skip
         """Codes [B, N] of refused pictures to new ones."""
         edits = [self.plan(p, r, seed, round) for p, r in zip(prompts, reflections, strict=True)]
@@ -47,8 +48,8 @@ class LocalEdit:
         blank = [b for b, edit in enumerate(edits) if edit is None]
         if blank:
             codes[blank] = redraw(model, [prompts[b] for b in blank], codes[blank], [], seed, round,
-                                  ledger=ledger, steps=steps, guidance=guidance)  # fmt: skip
-        self.apply(prompts, codes, edits, seed, round, ledger, steps, guidance)
+                                  ledger=ledger, steps=steps, guidance=guidance, kernel=kernel)  # fmt: skip
+        self.apply(prompts, codes, edits, seed, round, ledger, steps, guidance, kernel)
         return codes
 
     def plan(self, prompt: str, reflection: Reflection, seed: int, round: int) -> Edit | None:
@@ -60,7 +61,7 @@ class LocalEdit:
 
     def apply(
         self, prompts: list[str], codes: Tensor, edits: list[Edit | None], seed: int, round: int,
-        ledger: Ledger, steps: int | None, guidance: float | None,
+        ledger: Ledger, steps: int | None, guidance: float | None, kernel: bool = True,
     ) -> None:  # fmt: skip
         """Erases and draws in place, in `codes` [B, N]; rows whose edit is None stay as they are."""
         groups = defaultdict(list)  # rows by their number of orders: these share their rounds
@@ -77,11 +78,11 @@ class LocalEdit:
                 things = [edits[row].drawn[turn] for row in rows]
                 number = -(round * MOST_ORDERS + turn)
                 codes[rows] = self.draw(codes[rows], things, [prompts[row] for row in rows], seed, number,
-                                        ledger, share, guidance)  # fmt: skip
+                                        ledger, share, guidance, kernel)  # fmt: skip
 
     def draw(
         self, codes: Tensor, things: list, prompts: list[str], seed: int, number: int, ledger: Ledger, steps: int,
-        guidance: float | None,
+        guidance: float | None, kernel: bool = True,
     ) -> Tensor:  # fmt: skip
         """Draws one thing into each row of `codes` [B, N] in `steps` rounds, at most one for each of its cells."""
         start = codes.clone()
@@ -90,5 +91,5 @@ class LocalEdit:
         steps = min(steps, int((start[0] == self.editor.mask_id).sum()))
         orders = [order_of(thing) for thing in things]
         loop = masked_rounds(self.editor, orders, [number] * len(orders), seed, steps, guidance,
-                             start=start, owners=prompts)  # fmt: skip
+                             start=start, owners=prompts, kernel=kernel)  # fmt: skip
         return run_to_end(self.editor, loop, ledger, guidance)

@@ -8,8 +8,8 @@ choice repeats and good pictures do not all read as 1. Of equal scores the lowes
 from cotlib.decoding import Graphs
 from cotlib.interfaces import FINAL, ImageTokenModel, Outcome, Verifier
 from cotlib.search.ledger import Ledger
-from cotlib.search.paths import Drawn, ask, candidates, decode, draw, need, of_chosen, pick_each, stack_codes
-from cotlib.search.released import leaky_paths, word_missing
+from cotlib.search.paths import Drawn, ask, decode, draw, need, of_chosen, pick_each, stack_codes
+from cotlib.search.released import released_orm
 
 
 def orm(
@@ -27,14 +27,10 @@ def orm(
     need(verifier, FINAL)
     ledger = Ledger() if ledger is None else ledger
     if paper_compatible:
-        paths, rows = candidates(prompts, n)
-        last = leaky_paths(
-            model, rows, seed, ledger, steps=steps, guidance=guidance, kernel=kernel, graphs=graphs
-        )
-    else:
-        drawn = drawn or draw(model, prompts, n, seed, steps, guidance, kernel, graphs)
-        (paths, rows), last = drawn.again(ledger), drawn.last
+        drawing = {"kernel": kernel, "graphs": graphs}
+        return released_orm(model, prompts, n, seed, ledger, steps, guidance, verifier=verifier, **drawing)
+    drawn = drawn or draw(model, prompts, n, seed, steps, guidance, kernel, graphs)
+    (paths, rows), last = drawn.again(ledger), drawn.last
     images = decode(model, stack_codes(rows), ledger)
-    odds = ask(verifier, FINAL, rows, images, last, ledger, strict=not paper_compatible)
-    chosen, ties = pick_each([word_missing(p, 0.0) for p in odds], n)
+    chosen, ties = pick_each(ask(verifier, FINAL, rows, images, last, ledger), n)
     return Outcome(of_chosen(images, chosen, n), chosen, paths, ledger, ties)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cotlib.decoding.masked import settle
-from cotlib.decoding.noise import draw_codes, gumbel, path_uniforms
+from cotlib.decoding.masked import Round, play_round, told
+from cotlib.decoding.noise import gumbel, path_uniforms
 from cotlib.decoding.ratios import masked_left
 from cotlib.decoding.schedule import temperatures
 from cotlib.interfaces import ImageTokenModel
@@ -21,25 +21,24 @@ OTHER_DICE = 1_000_000  # path numbers of continuations begin here, so that they
 @torch.no_grad()
 def continue_rounds(
     model: ImageTokenModel, prompts: list[str], codes: Tensor, masked: Tensor, done: int, uniforms: Tensor,
-    guidance: float | None = None, temperature: float = 1.0,
+    guidance: float | None = None, temperature: float = 1.0, kernel: bool = True,
 ) -> Tensor:  # fmt: skip
     """Final codes [B, N] of paths that go on after `done` rounds.
 
     codes: long [B, N], the full guess after the last of these rounds; masked: bool [B, N], which of its tokens are
     drawn again; uniforms: float [B, S, 2, N], the dice of all S rounds. With the dice that the path began with this is
-    the rest of that very path.
+    the rest of that very path. kernel: False for plain torch on a GPU too.
     """
-    n, steps = codes.shape[1], uniforms.shape[1]
+    model, n, steps = told(model, kernel), codes.shape[1], uniforms.shape[1]
     scales = temperatures(steps, temperature)
     distinct = list(dict.fromkeys(prompts))
     prefix = model.prefix(distinct, guidance).select(torch.tensor([distinct.index(p) for p in prompts]))
     ids, number = codes.masked_fill(masked, model.mask_id), torch.arange(len(codes))
     left = int(masked[0].sum())
     for step in range(done, steps):
-        drawn = draw_codes(model.logits(prefix, ids, masked), uniforms[:, step, 0][masked])
-        left = masked_left(step, steps, n, left)
-        noise = (scales[step], gumbel(uniforms[:, step, 1]))
-        record, ids = settle(step, ids, masked, drawn, noise, left, number, model.mask_id)
+        hidden, left = left, masked_left(step, steps, n, left)
+        this, dice = Round(step, hidden, left, scales[step]), (uniforms[:, step, 0], gumbel(uniforms[:, step, 1]))
+        record, ids = play_round(model, this, prefix, ids, masked, *dice, number, kernel)
         codes, masked = record.codes, record.masked
     return codes
 
