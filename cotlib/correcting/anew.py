@@ -33,7 +33,14 @@ class Anew:
             )
         ledger.generator_token_passes += codes.numel()
         loop = masked_rounds(
-            self.corrector, prompts, [-round] * len(prompts), seed, steps, guidance, prefix=prefix, kernel=kernel
+            self.corrector,
+            prompts,
+            [-round] * len(prompts),
+            seed,
+            steps,
+            guidance,
+            prefix=prefix,
+            kernel=kernel,
         )
         return run_to_end(self.corrector, loop, ledger, guidance)
 

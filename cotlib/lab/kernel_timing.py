@@ -6,7 +6,8 @@
     parts = time_by_part(generator, prompt, n=20, seed=0)    {part: seconds}, the parts add up to the whole
 
 A time is a median with the 20 % and 80 % quantiles beside it: other programs make some calls slow, never fast. Forms that are
-compared are timed by turns, so that a busy moment meets all of them.
+compared are timed by turns, so that a busy moment meets all of them. On a processor, measure on one core
+(`torch.set_num_threads(1)`): several cores wait for each other, so that one that is busy elsewhere makes all of them slow.
 """
 
 from __future__ import annotations
@@ -107,17 +108,6 @@ def timed(work: Callable[[], object], device: str | torch.device = "cpu", second
     return race({"": work}, device, seconds)[""]
 
 
-@contextlib.contextmanager
-def one_core() -> Iterator[None]:
-    """Torch on one core of the processor: what is compared there does not depend on how busy the others are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _timing(times: list[float]) -> Timing:
     fifths = statistics.quantiles(times, n=5, method="inclusive")
     return Timing(statistics.median(times), fifths[0], fifths[3])
@@ -156,7 +146,8 @@ def ceiling(device: str | torch.device, dtype: torch.dtype = torch.float32) -> C
     n = 8192 if gpu else 1024
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     product = min(once(partial(torch.mm, a, b)) for _ in range(15))
-    name = torch.cuda.get_device_name(device) if gpu else f"{os.cpu_count()} CPU cores, {platform.machine()}"
+    cores = f"{torch.get_num_threads()} of {os.cpu_count()} CPU cores, {platform.machine()}"
+    name = torch.cuda.get_device_name(device) if gpu else cores
     return Ceiling(name, 2 * size / fastest[size], 2 * n**3 / product, list(fastest.items()))
 
 

@@ -37,7 +37,10 @@ def continue_rounds(
     left = int(masked[0].sum())
     for step in range(done, steps):
         hidden, left = left, masked_left(step, steps, n, left)
-        this, dice = Round(step, hidden, left, scales[step]), (uniforms[:, step, 0], gumbel(uniforms[:, step, 1]))
+        this, dice = (
+            Round(step, hidden, left, scales[step]),
+            (uniforms[:, step, 0], gumbel(uniforms[:, step, 1])),
+        )
         record, ids = play_round(model, this, prefix, ids, masked, *dice, number, kernel)
         codes, masked = record.codes, record.masked
     return codes
