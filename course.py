@@ -4,6 +4,7 @@
     python course.py lab      open the notebooks in JupyterLab          (more arguments go to JupyterLab)
     python course.py run      execute them, write build/report.html     (for a part of them:  run 00 02)
     python course.py test     check style, library and notebooks        (more arguments go to pytest:  test -k world)
+    python course.py test --browser    every notebook in a real browser  (for a part of them:  test --browser 00 02)
     python course.py bench    measure speed with every script in bench/
     python course.py site     build the readable copy, build/site/index.html
     python course.py class FOLDER    a page for the teacher from the learners' progress files
@@ -395,7 +396,12 @@ def run(place: Place, extra: list) -> int:
 
 
 def test(place: Place, extra: list) -> int:
-    """Style first, then one pytest over unit tests and notebooks, so that pytest's closing line is the last."""
+    """Style first, then one pytest over unit tests and notebooks, so that pytest's closing line is the last; with
+    --browser instead: every notebook in JupyterLab, in a browser that is installed."""
+    if "--browser" in extra:
+        return call(
+            place, "-m", "tests.browser", *[argument for argument in extra if argument != "--browser"]
+        )
     code = ["cotlib", "tests", "bench", "notebooks/src", "notebooks/conftest.py", "course.py"]
     code = [name for name in code if (ROOT / name).exists()]
     style = [call(place, "-m", "ruff", "check", *code), call(place, "-m", "ruff", "format", "--check", *code)]

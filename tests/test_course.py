@@ -413,6 +413,8 @@ def test_arguments_are_passed_on(monkeypatch):
     assert calls[-1][-3:] == ("-k", "not slow", "-x") and "--nbval-lax" in calls[-1]
     course.main(["--no-setup", "test", "tests/test_course.py"])
     assert "tests" not in calls[-1]
+    course.main(["--no-setup", "test", "--browser", "00"])
+    assert calls[-1] == ("-m", "tests.browser", "00")
     course.main(["--no-setup", "lab", "--port", "9999"])
     assert calls[-1][-2:] == ("--port", "9999") and "notebooks/00_welcome.ipynb" in calls[-1]
     course.main(["--no-setup", "run", "00", "02"])

@@ -177,7 +177,7 @@ if tried.rows:
 #
 # ### 3.1 The smallest one: signs to a code
 #
-# Thirteen numbers, each positive or not, make a code of 13 bits. In torch:
+# Thirteen numbers, each positive or not, make a code of 13 bits. First in torch, then as a kernel (`@jit` hands the function to Triton's compiler):
 
 # %%
 source(lfq_pack.reference)
@@ -617,7 +617,7 @@ print(f"in one piece and in two: largest difference {split_off:.0e}")
 #
 # ## 5 What precision costs
 #
-# Half precision (bfloat16) is the largest single gain on a GPU. But a bfloat16 has 8 bits for its digits: a logit of 20 is known to about 0.06. DPO subtracts log-probabilities of two pictures, and again those of the reference. What is left of a margin?
+# Half precision (bfloat16) is often the largest single gain on a GPU. But a bfloat16 has 8 bits for its digits: a logit of 20 is known to about 0.06. DPO subtracts log-probabilities of two pictures, and again those of the reference. What is left of a margin?
 #
 # Take the base as reference, and as policy a point on the way to the generator tuned by DPO: 2 %, 10 % and 100 % of the change in its weights. Hidden states and head are rounded to bfloat16 for *all* forms, so that nothing but the logits differs: kept in bfloat16 and summed in float32 afterwards (as usually
 # written), or computed in float32 (as `linear_logprob` does), against float64.
