@@ -45,6 +45,15 @@ def stronger(model: torch.nn.Module, scale: float = 0.3) -> None:
             p.normal_(0, scale, generator=chance)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Models this small lose time when two threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> search.Models:
     made = search.Models.random(TINY, torch.device("cpu"), 0.4, tmp_path_factory.mktemp("pictures"))

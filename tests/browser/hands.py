@@ -33,7 +33,7 @@ def try_widgets(page, cell, index: int) -> list[str]:
                 problems.append(f"entry {entry + 1} of a list is chosen and nothing changes")
     for number in visible(cell, "input[type=number]"):
         page.done["numbers"] += 1
-        other = "1" if number.input_value() == "0" else "0"
+        other = "2" if number.input_value() == "1" else "1"
         if not changes(
             page, index, lambda number=number, other=other: (number.fill(other), number.press("Enter"))
         ):

@@ -90,7 +90,7 @@ def page_of(visited, name):
 @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
 def test_notebook_works_in_the_browser(name, visited):
     page = page_of(visited, name)
-    assert page.problems == []
+    assert not page.problems, "\n".join(["", *page.problems])
     assert page.done["cells"] > 0
 
 
