@@ -143,12 +143,17 @@ def facts(device: torch.device) -> dict:
 
 
 def append(file: Path, rows: list[dict], told: dict) -> None:
-    """Adds rows to a CSV file, each with what is `told` of all."""
+    """Adds rows to a CSV file, each with what is `told` of all. UserError for a file with other columns."""
     file.parent.mkdir(exist_ok=True)
-    new = not file.is_file()
+    columns, found = [*rows[0], *told], None
+    if file.is_file():
+        with file.open(encoding="utf-8", newline="") as stream:
+            found = next(csv.reader(stream), None)
+    if found and found != columns:
+        raise UserError(f"{file} has the columns {', '.join(found)}; expected {', '.join(columns)}; move it away")
     with file.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, [*rows[0], *told], lineterminator="\n")
-        if new:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        if not found:
             writer.writeheader()
         writer.writerows(row | told for row in rows)
 

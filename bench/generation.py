@@ -7,23 +7,20 @@ per core at a time, as `cotlib evaluate` does it. Appends rows to bench/results/
 """
 
 import argparse
-import csv
 import os
-import platform
 import time
 from collections.abc import Callable
-from datetime import date
-from pathlib import Path
 
 import numpy as np
 import torch
+from _measure import RESULTS, append, facts
 
 from cotlib import load
 from cotlib.devices import pick_device
 from cotlib.evaluation import Plan, measure
 from cotlib.world import benchmark, render, render_batch, sample_scene
 
-FILE = Path(__file__).parent / "results" / "generation.csv"
+FILE = RESULTS / "generation.csv"
 
 
 def rate(work: Callable[[], int], seconds: float) -> float:
@@ -82,24 +79,9 @@ def main() -> None:
             {"what": what, "pictures_per_second": f"{rate(work, options.seconds):.1f}"}
             for what, work in works.items()
         ]
-    name = (
-        torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} CPU cores, {platform.machine()}"
-    )
-    facts = {
-        "device": name,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "date": date.today().isoformat(),
-    }
-    FILE.parent.mkdir(exist_ok=True)
-    new = not FILE.is_file()
-    with FILE.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, ["what", "pictures_per_second", *facts], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        for row in rows:
-            writer.writerow(row | facts)
-            print(f"{float(row['pictures_per_second']):10,.1f} pictures a second   {row['what']}")
+    append(FILE, rows, facts(device))
+    for row in rows:
+        print(f"{float(row['pictures_per_second']):10,.1f} pictures a second   {row['what']}")
 
 
 if __name__ == "__main__":

@@ -8,15 +8,10 @@ bench/results/strategies.csv.
 """
 
 import argparse
-import csv
-import os
-import platform
 import statistics
 import time
-from datetime import date
-from pathlib import Path
 
-import torch
+from _measure import RESULTS, append, facts
 
 from cotlib import load
 from cotlib.devices import pick_device
@@ -24,7 +19,7 @@ from cotlib.evaluation import Plan, helpers, measure, staff
 from cotlib.search import STRATEGIES
 from cotlib.world import benchmark
 
-FILE = Path(__file__).parent / "results" / "strategies.csv"
+FILE = RESULTS / "strategies.csv"
 NAMES = ("orm", "prm", "parm", "halving", "parm++")
 
 
@@ -48,17 +43,7 @@ def main() -> None:
         rows.append({"strategy": name, "one_prompt_s": f"{statistics.median(waits[1:]):.2f}",
                      "prompts": count, "evaluation_s": f"{spent:.0f}"})  # fmt: skip
         print(f"{name:8s} one prompt {rows[-1]['one_prompt_s']} s   {count} prompts {spent:.0f} s")
-    cores = os.cpu_count()
-    where = (
-        torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} CPU cores, {platform.machine()}"
-    )
-    facts = {"device": where, "torch": torch.__version__, "date": date.today().isoformat()}
-    new = not FILE.is_file()
-    with FILE.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, [*rows[0], *facts], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(row | facts for row in rows)
+    append(FILE, rows, facts(device))
 
 
 if __name__ == "__main__":

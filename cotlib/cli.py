@@ -153,6 +153,9 @@ def _sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verifier", help="LLaVA-OneVision's folder or hub id; pictograms have their own for each strategy"
     )
+    parser.add_argument(
+        "--four-bit", action="store_true", help="pack LLaVA-OneVision's matrices into 4 bits (bitsandbytes)"
+    )
     parser.add_argument("--questions", help="JSON file with the wording a verifier was tuned for")
     parser.add_argument(
         "--judge", help="detector (default for pictograms), template, or the folder of GenEval's judge"

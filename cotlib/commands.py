@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cotlib.errors import UserError
+from cotlib.files import writable_folder, write_whole, writing
 
 
 def say(what: object) -> None:
@@ -19,18 +20,6 @@ def say(what: object) -> None:
     several = os.environ.get("WORLD_SIZE", "1")
     who = "" if several == "1" else f", process {os.environ.get('RANK')} of {several}"
     print(f"cotlib{who}: {what}", file=sys.stderr)
-
-
-def writable_folder(folder: Path) -> Path:
-    """The folder, made if needed; UserError when nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); give a folder of yours") from error
-    return folder
 
 
 def plan_of(options: argparse.Namespace, seeds: tuple[int, ...]):
@@ -44,13 +33,13 @@ def plan_of(options: argparse.Namespace, seeds: tuple[int, ...]):
         options.strategy, options.n, seeds, options.steps, options.guidance, options.model,
         weights=options.weights or "base" if ours else None, order=options.order or "masked" if ours else None,
         judge=options.judge or ("detector" if ours else None), verifier=options.verifier, questions=options.questions,
-        paper_compatible=options.paper_compatible,
+        paper_compatible=options.paper_compatible, four_bit=options.four_bit,
     )  # fmt: skip
     if plan.published and (options.weights or options.order):
         say("--weights and --order are of pictograms; they are not used")
     if plan.verifier and not STRATEGIES[plan.strategy].verifier:
         say(f"{plan.strategy} asks no verifier; --verifier is not used")
-        plan = replace(plan, verifier=None)
+        plan = replace(plan, verifier=None, four_bit=False)
     if plan.questions and plan.verifier in (None, *VERIFIERS):
         say("there is no verifier that has a wording; --questions is not used")
         plan = replace(plan, questions=None)
@@ -90,7 +79,6 @@ def run_generate(options: argparse.Namespace) -> None:
     from cotlib.devices import pick_device
     from cotlib.evaluation import crew, search, versions
     from cotlib.judging.geneval_files import judged_by, keep, room_for, write_results
-    from cotlib.resumable import write_whole, writing
     from cotlib.search import decode_all, tree
     from cotlib.several import only_alone
 
@@ -107,28 +95,29 @@ def run_generate(options: argparse.Namespace) -> None:
     outcome, shown = search(model, judge, metadata, plan, options.seed, who)
     images = (shown if plan.strategy == "single" else decode_all(model, outcome)[0]).cpu()
     names = [f"path_{k:02d}.png" for k in range(len(images))]
-    chosen = names[outcome.chosen[0]]
     if outcome.rounds:  # PARM++ hands over a picture that need not be one of the paths
-        chosen = "corrected.png"
-        images, names = torch.cat([images, outcome.images.cpu()]), [*names, chosen]
-    entries = [{"file": name} for name in names]
+        images, names = torch.cat([images, outcome.images.cpu()]), [*names, "corrected.png"]
+    chosen = len(names) - 1 if outcome.rounds else outcome.chosen[0]
+    entries, judged = [{"file": name} for name in names], []
     if judge is not None:
-        verdicts = [judged.verdict for judged in judged_by(judge, metadata, images)]
-        entries = [e | {"correct": v.correct, "reasons": list(v.reasons)}
-                   for e, v in zip(entries, verdicts, strict=True)]  # fmt: skip
+        judged = judged_by(judge, metadata, images)
+        entries = [e | {"correct": j.verdict.correct, "reasons": list(j.verdict.reasons)}
+                   for e, j in zip(entries, judged, strict=True)]  # fmt: skip
     with writing(out):
         for name, image in zip(names, images, strict=True):
             save_picture(image, out / name)
     if options.geneval_out:
-        judged = () if judge is None else judged_by(judge, metadata, shown)
-        write_results(options.geneval_out, keep(options.geneval_out, 0, metadata, shown.cpu(), judged))
+        part = slice(None) if plan.strategy == "single" else slice(chosen, chosen + 1)
+        write_results(options.geneval_out, keep(options.geneval_out, 0, metadata, images[part], judged[part]))
     result = {
         "prompt": metadata["prompt"], "metadata": metadata, "strategy": plan.strategy, "n": plan.n,
-        "seed": options.seed, "model": plan.model, "judge": plan.judge, "chosen": chosen, "pictures": entries,
+        "seed": options.seed, "model": plan.model, "judge": plan.judge, "chosen": names[chosen], "pictures": entries,
         "paths": tree(outcome, 0), "ledger": outcome.ledger.as_dict(), "versions": versions(),
     }  # fmt: skip
     write_whole(out / "result.json", json.dumps(result, indent=1) + "\n")
-    right = "no judge" if judge is None else f"{sum(v.correct for v in verdicts)} of {len(images)} right"
+    right = (
+        "no judge" if judge is None else f"{sum(j.verdict.correct for j in judged)} of {len(images)} right"
+    )
     print(f'"{metadata["prompt"]}": {right}; chosen {out / result["chosen"]}')
 
 
@@ -194,7 +183,6 @@ def run_judge(options: argparse.Namespace) -> None:
     from cotlib.devices import pick_device
     from cotlib.judging.geneval import GenEvalJudge
     from cotlib.judging.geneval_files import judge_folder, summary
-    from cotlib.resumable import write_whole
     from cotlib.several import only_alone
 
     only_alone("judge")

@@ -41,6 +41,13 @@ def pick_dtype(device: torch.device, capability: tuple[int, int] | None = None) 
     return torch.bfloat16 if capability >= (8, 0) else torch.float16
 
 
+def device_gb(device: torch.device | str) -> float | None:
+    """A GPU's memory in 10^9 bytes; None for a CPU."""
+    if torch.device(device).type != "cuda":
+        return None
+    return torch.cuda.get_device_properties(device).total_memory / 1e9
+
+
 @contextmanager
 def enough_memory(what: Callable[[], str], instead: str) -> Iterator[None]:
     """Says in one sentence that `what()` did not fit into the device's memory, and what to do `instead`: a UserError."""
@@ -51,12 +58,29 @@ def enough_memory(what: Callable[[], str], instead: str) -> Iterator[None]:
         raise UserError(f"{what()} does not fit into the device's memory{size}; {instead}") from error
 
 
-def on_all_cores(work: Callable, items: Iterable, threads: int | None = None) -> Iterator:
-    """`work(item)` for every item, in order, by `threads` threads with one core each (default: one per core).
+def cores() -> int:
+    """How many cores the system lets this process use; a large machine may have many more.
 
-    For small models this is faster than all cores on one item, whose layers are too small to share.
+    On Linux that is the process's affinity, elsewhere all cores. From Python 3.13 on, PYTHON_CPU_COUNT overrules both.
     """
-    threads = threads or os.cpu_count() or 1
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _most_threads() -> int:
+    """`cores()`, or OMP_NUM_THREADS where it is less; of a list ("4,2") the first counts, as for OpenMP."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(cores(), int(asked)) if asked.isdecimal() and int(asked) else cores()
+
+
+def on_all_cores(work: Callable, items: Iterable, threads: int | None = None) -> Iterator:
+    """`work(item)` for every item, in order, by `threads` threads with one core each.
+
+    Default: one for each core that this process may use (`cores`), and no more than OMP_NUM_THREADS: every thread needs memory of
+    its own. For small models this is faster than all cores on one item, whose layers are too small to share.
+    """
+    threads = threads or _most_threads()
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // threads))
     try:

@@ -8,19 +8,25 @@ not depend on any of it, because every path owns its randomness.
 
 import json
 import platform
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from cotlib.devices import enough_memory, on_all_cores
+from cotlib.devices import device_gb, enough_memory, on_all_cores
 from cotlib.errors import UserError
 from cotlib.interfaces import Outcome, Verifier
 from cotlib.judging.geneval_files import judged_by, keep, room_for, write_results
 from cotlib.judging.stats import bootstrap_interval, coverage, task_means
 from cotlib.loading import load, load_generator, load_verifier
-from cotlib.resumable import Watch, measure_all
+from cotlib.models.published.files import checkpoint_folder
+from cotlib.models.published.llava import LlavaVerifier
+from cotlib.models.published.memory import advice
+from cotlib.models.published.planner import plan_for
+from cotlib.models.published.showo import Showo
+from cotlib.resumable import Watch, fingerprint, measure_all
 from cotlib.search import STRATEGIES, Ledger, decode_all
 from cotlib.search.parm_plus_plus import Correct
 from cotlib.search.released import RELEASED
@@ -38,7 +44,7 @@ class Plan:
 
     model: "pictogram", or the folder or hub id of a published one. verifier: None for the strategy's own, which only
     pictograms have; questions: JSON file with its wording. judge: None for nobody. paper_compatible: the released code's
-    rules, see `cotlib.search.released`.
+    rules, see `cotlib.search.released`. four_bit: LLaVA-OneVision's matrices packed.
     """
 
     strategy: str = "single"
@@ -53,6 +59,7 @@ class Plan:
     verifier: str | None = None
     questions: str | None = None
     paper_compatible: bool = False
+    four_bit: bool = False
 
     def __post_init__(self):
         name = self.strategy
@@ -65,6 +72,10 @@ class Plan:
                             f"{', '.join(RELEASED)}")  # fmt: skip
         if STRATEGIES[name].judge and self.judge is None:
             raise UserError(f"{name} asks the judge, and there is none; give its folder with --judge")
+        if self.four_bit and self.verifier is None:
+            raise UserError(
+                "there is no verifier to pack into four bits; give LLaVA-OneVision's folder with --verifier"
+            )
         if not self.published:
             return
         if STRATEGIES[name].corrects:
@@ -123,25 +134,43 @@ def crew(plan: Plan, device: str = "cpu"):
         return (
             model,
             judge,
-            staff(plan.strategy, device, plan.verifier, plan.questions, plan.paper_compatible),
+            staff(plan.strategy, device, plan.verifier, plan.questions, plan.paper_compatible, plan.four_bit),
         )
     model, verifier = load_generator(plan.model, device), None
     if getattr(model, "tokenizer", ()) is None:
         model.decode(torch.zeros(1, 1, dtype=torch.long))  # says what is missing, before anything is drawn
     if STRATEGIES[plan.strategy].verifier:
-        verifier = load_verifier(plan.verifier, device, plan.questions, plan.paper_compatible)
+        verifier = load_verifier(plan.verifier, device, plan.questions, plan.paper_compatible, plan.four_bit)
+    gb = device_gb(model.device)
+    if gb is not None and isinstance(model, Showo):
+        fit(model, verifier, plan, gb)
     return model, judge, Staff(verifier)
+
+
+def fit(model: Showo, verifier: LlavaVerifier | None, plan: Plan, gb: float) -> None:
+    """Has the models take as many pictures at a time as the planner finds room for on a card of `gb` 10^9 bytes.
+
+    Warns when it finds none; as some of what it counts is assumed, the run is tried all the same.
+    """
+    asked = None if verifier is None else checkpoint_folder(plan.verifier)
+    made = plan_for(checkpoint_folder(plan.model), asked, gb, plan.n, four_bit=plan.four_bit, judge=plan.judge is not None)  # fmt: skip
+    if not made.fits:
+        warnings.warn(f"{advice(made, gb)}; going on with one picture at a time", stacklevel=2)
+    chunks = {name: max(1, chunk) for name, chunk in made.chunks.items()}
+    model.chunks.size, model.tokenizer.chunks.size = chunks["generator"], chunks["decoder"]
+    if verifier is not None:
+        verifier.chunks.size = min(chunks["verifier"], verifier.chunks.size)
 
 
 def staff(
     strategy: str, device: str = "cpu", verifier: str | None = None, questions: str | None = None,
-    paper_compatible: bool = False,
+    paper_compatible: bool = False, four_bit: bool = False,
 ) -> Staff:  # fmt: skip
-    """The shipped models that a strategy needs; verifier, questions, paper_compatible: as in `Plan`."""
+    """The shipped models that a strategy needs; verifier, questions, paper_compatible, four_bit: as in `Plan`."""
     entry, asked = STRATEGIES[strategy], None
     if entry.verifier:
         asked = load("verifier", weights=verifier or entry.verifier, device=device, questions=questions,
-                     paper_compatible=paper_compatible)  # fmt: skip
+                     paper_compatible=paper_compatible, four_bit=four_bit)  # fmt: skip
         if paper_compatible and isinstance(asked, LearnedVerifier):  # LLaVA-OneVision reads so by itself
             asked = FilteredVerifier(asked)
     return Staff(asked, load("correction", weights="local-edit", device=device) if entry.corrects else None)
@@ -221,7 +250,7 @@ def evaluate(
     if geneval_out is not None and rank() == 0:
         room_for(geneval_out, dict(zip(numbers, prompts, strict=True)))
     said = {"plan": vars(plan) | {"seeds": list(plan.seeds)}, "prompts": prompts, "numbers": numbers,
-            "geneval_out": None if geneval_out is None else str(geneval_out)}  # fmt: skip
+            "geneval_out": None if geneval_out is None else str(geneval_out), "files": fingerprints(plan)}  # fmt: skip
 
     def one(item: tuple[int, dict]) -> dict:
         place = () if geneval_out is None else ((Path(geneval_out), item[0]),)
@@ -242,6 +271,14 @@ def evaluate(
         return summarise(rows, plan)
 
     return measure_all(list(zip(numbers, prompts, strict=True)), work, close, json.dumps(said), out, watch)
+
+
+def fingerprints(plan: Plan) -> dict[str, str]:
+    """What tells the user's own files of a plan, weights and wording, from those that lay there at another time."""
+    given = [plan.weights, plan.judge, plan.verifier, plan.questions]
+    if plan.published:
+        given += [checkpoint_folder(plan.model), plan.verifier and checkpoint_folder(plan.verifier)]
+    return {str(path): fingerprint(path) for path in given if path and Path(path).exists()}
 
 
 # ----- the result ---------------------------------------------------------------------------------------------------
@@ -265,7 +302,7 @@ def summarise(rows: list[Row], plan: Plan) -> dict:
         "strategy": plan.strategy, "n": plan.n, "prompts": len(rows), "seeds": list(plan.seeds),
         "model": plan.model, "weights": plan.weights, "order": plan.order, "judge": plan.judge,
         "steps": plan.steps, "guidance": plan.guidance, "verifier": plan.verifier, "questions": plan.questions,
-        "paper_compatible": plan.paper_compatible, "ledger": total(rows), "versions": versions(),
+        "paper_compatible": plan.paper_compatible, "four_bit": plan.four_bit, "ledger": total(rows), "versions": versions(),
     }  # fmt: skip
     if plan.strategy == "single" and truth:
         result["coverage"] = coverage_curve(rows)

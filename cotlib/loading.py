@@ -32,7 +32,7 @@ PUBLISHED = {  # what config.json says a generator is: its class here
 
 def load(
     what: str, *, order: str = "masked", weights: str = "base", kind: str = "detector", device: str = "cpu",
-    questions: Path | str | None = None, paper_compatible: bool = False,
+    questions: Path | str | None = None, paper_compatible: bool = False, four_bit: bool = False,
 ):  # fmt: skip
     """A shipped model, or a published one from its folder, ready to use.
 
@@ -41,7 +41,7 @@ def load(
     or "template"), "verifier" (weights "zero-shot", "orm", "prm", "parm" or "parm++"), or "correction" (weights
     "local-edit", "anew" or "tuned-redraw": what PARM++ calls to correct a picture). `weights` may also be a checkpoint folder, except
     for corrections, or a published model's folder: Show-o or Janus as generator, LLaVA-OneVision as verifier (questions: JSON
-    file with its wording; paper_compatible: its released reading of P(yes)). `kind` may be the folder of GenEval's judge, a
+    file with its wording; paper_compatible: its released reading of P(yes); four_bit: its matrices packed with bitsandbytes). `kind` may be the folder of GenEval's judge, a
     Mask2Former and a CLIP. Published models come in the number format that suits the device. Raises UserError for anything else.
     `load_generator` and `load_verifier` also take hub ids.
     """
@@ -75,7 +75,11 @@ def load(
             from cotlib.models.published.llava_files import CLASSES
 
             if published(weights, *CLASSES):
-                return load_verifier(weights, device, questions, paper_compatible)
+                return load_verifier(weights, device, questions, paper_compatible, four_bit)
+        if four_bit:
+            raise UserError(
+                f'the verifier "{weights}" is small as it is; expected LLaVA-OneVision\'s folder to pack into four bits'
+            )
         from cotlib.verifying import LearnedVerifier
 
         return LearnedVerifier.from_pretrained(verifier_folder(weights), device)
@@ -115,9 +119,10 @@ def load_generator(name: Path | str, device: str = "cpu"):
 
 
 def load_verifier(
-    name: Path | str, device: str = "cpu", questions: Path | str | None = None, paper_compatible: bool = False
-):
-    """LLaVA-OneVision by its folder or hub id; questions and paper_compatible as in `load`."""
+    name: Path | str, device: str = "cpu", questions: Path | str | None = None, paper_compatible: bool = False,
+    four_bit: bool = False,
+):  # fmt: skip
+    """LLaVA-OneVision by its folder or hub id; questions, paper_compatible and four_bit as in `load`."""
     from cotlib.models.published.files import checkpoint_folder, read_config
     from cotlib.models.published.llava import LlavaVerifier
     from cotlib.models.published.llava_files import CLASSES
@@ -125,9 +130,12 @@ def load_verifier(
     folder = checkpoint_folder(name)
     read_config(folder, *CLASSES)  # before its tokenizer is complained of
     dtype = pick_dtype(pick_device(str(device)))
-    with enough_memory(lambda: weighed(folder, dtype), "use a smaller verifier, such as the one of 0.5 B"):
+    smaller = (
+        "use the verifier of 0.5 B" if four_bit else "pack it with --four-bit, or use the verifier of 0.5 B"
+    )
+    with enough_memory(lambda: weighed(folder, dtype), smaller):
         return LlavaVerifier.from_pretrained(
-            name, device, questions=questions, paper_compatible=paper_compatible
+            name, device, questions=questions, paper_compatible=paper_compatible, four_bit=four_bit
         )
 
 

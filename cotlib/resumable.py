@@ -9,12 +9,12 @@ killed is the item it was working on.
 """
 
 import glob
+import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from cotlib.errors import UserError
+from cotlib.files import append, write_whole, writing
 from cotlib.several import meet, rank, workers
 
 Watch = Callable[[Iterator[dict], int, int], Iterator[dict]]
@@ -60,6 +60,19 @@ def measure_all(
     return result if rank() == 0 else json.loads(out.read_text(encoding="utf-8"))
 
 
+def fingerprint(path: Path) -> str:
+    """A hash that tells a file or a folder of weights from another: each file's name and size, its first and last MiB."""
+    path, digest = Path(path), hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        size = file.stat().st_size
+        digest.update(json.dumps([file.relative_to(path).as_posix(), size]).encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(2**20))
+            stream.seek(max(0, size - 2**20))
+            digest.update(stream.read())
+    return digest.hexdigest()
+
+
 def part(out: Path, number: int) -> Path:
     """The file of finished items of process `number`."""
     return out.with_suffix(f".partial.{number}.jsonl" if number else ".partial.jsonl")
@@ -97,36 +110,3 @@ def finished(file: Path, header: str) -> dict[int, dict]:
             break
         lines[index] = line
     return lines
-
-
-# ----- writing ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """Turns what goes wrong with files into a UserError that names `out`."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror or error}); finished work is kept; give a file in a folder "
-                        "of yours with room for it") from error  # fmt: skip
-
-
-def append(stream, line: str, out: Path) -> None:
-    """Adds a line to an unbuffered binary stream."""
-    rest = memoryview(line.encode() + b"\n")
-    with writing(out):
-        while rest:
-            rest = rest[stream.write(rest) :]
-
-
-def write_whole(out: Path, text: str) -> None:
-    """Writes a file that is there whole or not at all."""
-    new = out.with_name(out.name + ".new")
-    with writing(out):
-        try:
-            new.write_text(text, encoding="utf-8")
-            new.replace(out)
-        except OSError:
-            new.unlink(missing_ok=True)
-            raise

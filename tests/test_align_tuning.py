@@ -182,9 +182,8 @@ def test_pairs_are_shuffled_in_every_epoch_and_none_comes_twice_in_one():
 SCRIPT = """
 import sys; sys.path.insert(0, "tests")
 from test_align_tuning import *
-from cotlib.align.tuning import join, rank
-from cotlib.train.loop import wait
-join()
+from cotlib.several import join_training, rank, wait
+join_training()
 model, validation = watched(tiny(), pictures=3, every=2, patience=0)
 tuned = tune(model, some_pairs(), CONFIG, seed=3, validation=validation)
 if rank() == 0:

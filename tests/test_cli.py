@@ -86,7 +86,7 @@ def test_evaluate_goes_on_where_it_stopped(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr("cotlib.devices.os.cpu_count", lambda: 1)
+    monkeypatch.setattr("cotlib.devices.cores", lambda: 1)
     monkeypatch.setattr(evaluation, "measure_prompt", stop_after_three)
     assert evaluate(tmp_path)[0] == 130
     assert not out.exists() and out.with_suffix(".partial.jsonl").is_file()

@@ -2,6 +2,7 @@
 as with pictograms, and one sentence for everything that is wrong.
 """
 
+import contextlib
 import json
 import shutil
 import sys
@@ -13,7 +14,9 @@ import torch
 from PIL import Image
 from published_showo_tools import write_magvit, write_showo, write_tokenizer
 from published_tools import write_judge, write_llava
+from safetensors.torch import load_file, save_file
 
+from cotlib import evaluation
 from cotlib.cli import main
 from cotlib.decoding import sample_masked
 from cotlib.interfaces import FINAL
@@ -21,6 +24,7 @@ from cotlib.judging import mask2former
 from cotlib.judging.geneval import GenEvalJudge
 from cotlib.models.published.llava import LlavaVerifier
 from cotlib.models.published.pictures import to_pil
+from cotlib.models.published.planner import plan_for
 from cotlib.models.published.showo import Showo
 from cotlib.search.released import released_orm, released_parm
 
@@ -328,6 +332,80 @@ def test_a_model_that_does_not_fit_says_how_large_it_is(home, tmp_path, monkeypa
     assert len(said) == 1 and "GiB of weights in float32) does not fit into the device's memory" in said[0]
 
 
+def test_on_a_gpu_the_planner_says_how_many_pictures_at_a_time(home, monkeypatch, recwarn):
+    plan = evaluation.Plan("parm", 20, model=str(home / "show-o"), judge=None, verifier=str(home / "llava"))
+    found = {}
+    for gb in (12, 8):
+        monkeypatch.setattr(evaluation, "device_gb", lambda _, gb=gb: gb)
+        model, _, who = evaluation.crew(plan)
+        found[gb] = model.chunks.size, model.tokenizer.chunks.size, who.verifier.chunks.size
+        chunks = plan_for(home / "show-o", home / "llava", gb, 20).chunks
+        assert found[gb] == (chunks["generator"], chunks["decoder"], min(8, chunks["verifier"]))
+    assert min(found[8]) >= 1 and found[8][1] < found[12][1] <= 20 and not len(recwarn)
+    monkeypatch.setattr(evaluation, "device_gb", lambda _: 4)
+    with pytest.warns(UserWarning, match="does not fit: .* of 4 GB.*going on with one picture at a time"):
+        model, _, who = evaluation.crew(plan)
+    assert model.chunks.size == model.tokenizer.chunks.size == who.verifier.chunks.size == 1
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_four_bits_are_asked_of_the_verifier(home, tmp_path, capsys, monkeypatch, missing):
+    if missing:
+        monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    else:
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    code = generate(home, tmp_path, "-n", 2, "--strategy", "orm", "--verifier", home / "llava", "--four-bit")
+    said = complaints(capsys)
+    if missing:
+        assert code == 2 and len(said) == 1 and "pip install bitsandbytes" in said[0]
+    else:
+        assert code == 0 and said == [] and (tmp_path / "result.json").is_file()
+
+
+@pytest.mark.parametrize("changed", ["wording", "verifier", "model"])
+def test_a_stopped_run_begins_anew_when_weights_or_wording_are_others(
+    home, metadata, tmp_path, monkeypatch, changed
+):
+    place, out = tmp_path / "home", tmp_path / "result.json"
+    shutil.copytree(home, place)
+    wording = place / "questions.json"
+    wording.write_text(json.dumps({FINAL: "Is it {prompt}?"}))
+    prompts = write_lines(tmp_path / "prompts.jsonl", metadata)
+    more = [
+        "--judge",
+        home / "judge",
+        "--strategy",
+        "orm",
+        "--verifier",
+        place / "llava",
+        "--questions",
+        wording,
+    ]
+    begun, whole = [], evaluation.measure_prompt
+
+    def watched(model, judge, one, *rest):
+        begun.append(one["prompt"])
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return whole(model, judge, one, *rest)
+
+    def again() -> int:
+        with contextlib.suppress(KeyboardInterrupt):
+            evaluate(place, out, prompts, *more)
+        return len(begun)
+
+    monkeypatch.setattr(evaluation, "measure_prompt", watched)
+    assert again() == 3
+    if changed == "wording":
+        wording.write_text(json.dumps({FINAL: "Does it show {prompt}?"}))
+    else:
+        file = next((place / {"verifier": "llava", "model": "show-o"}[changed]).glob("*.safetensors"))
+        tensors = load_file(file)
+        first = min(tensors)
+        save_file(tensors | {first: tensors[first] * 1.001}, file, {"format": "pt"})
+    assert again() == 3 + len(metadata) and read(out)["prompts"] == len(metadata)  # none of the two was kept
+
+
 # ----- what is wrong is said in one sentence ------------------------------------------------------------------------
 
 
@@ -384,6 +462,7 @@ ORM = ("--strategy", "orm", "--verifier", "llava")
         ("none", ("--judge", "show-o"), "holds 0 folders of a mask2former model"),
         ("none", ("--judge", "nowhere"), 'there is no judge "'),
         ("none", ("--strategy", "prm", "--verifier", "llava", "--paper-compatible"), "prm is not in the paper's released code"),
+        ("none", ("--four-bit",), "there is no verifier to pack into four bits"),
         ("none", ("-n", "0"), "n is 0"),
         ("none", ("--steps", "17"), "steps is 17"),
     ],
@@ -497,14 +576,19 @@ def room():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_evaluate_keeps_what_is_finished_when_the_disk_is_full(home, metadata, tmp_path, capsys, room):
+def test_evaluate_keeps_what_is_finished_when_the_disk_is_full(
+    home, metadata, tmp_path, capsys, room, monkeypatch
+):
     given = ("--judge", home / "judge", "-n", 2)
     path = write_lines(tmp_path / "prompts.jsonl", metadata)
+    headers, measure_all = [], evaluation.measure_all
+    monkeypatch.setattr(
+        evaluation, "measure_all", lambda *all_: headers.append(all_[3]) or measure_all(*all_)
+    )
     assert evaluate(home, tmp_path / "whole.json", path, *given) == 0
     out, partial = tmp_path / "r.json", tmp_path / "r.partial.jsonl"
     capsys.readouterr()
-    header = len(json.dumps({"prompts": metadata})) + 600
-    room(header)
+    room(len(headers[0]) + 600)
     assert evaluate(home, out, path, *given) == 2
     room(None)
     said = complaints(capsys)

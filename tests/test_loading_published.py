@@ -53,6 +53,7 @@ def test_a_llava_folder_goes_to_its_own_loader(monkeypatch, tmp_path, said):
         "device": "cpu",
         "questions": "mine.json",
         "paper_compatible": True,
+        "four_bit": False,
     }
 
 

@@ -500,6 +500,26 @@ def test_best_of_n_strategies_draw_with_it(model):
     assert torch.allclose(scores, mean, atol=1e-4) and likely.chosen == mean.view(2, n).argmax(1).tolist()
 
 
+def test_best_of_n_draws_in_groups_too(home, model, monkeypatch):
+    prompts, n = [SHORT, LONG], 3
+    right = logprob(model, prompts, n, seed=5)
+    small, start_cache = Janus.from_pretrained(home, chunk=4), Janus.start_cache
+
+    def tight(self, prefix, rows):
+        if rows > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return start_cache(self, prefix, rows)
+
+    monkeypatch.setattr(Janus, "start_cache", tight)
+    with pytest.warns(UserWarning, match="4 paths at once do not fit.*going on with 2"):
+        got = logprob(small, prompts, n, seed=5)
+    assert got.chosen == right.chosen
+    for own, other in zip(sum(got.paths, []), sum(right.paths, []), strict=True):
+        assert torch.equal(own.codes, other.codes)
+        assert own.scores[LOG_P][0] == pytest.approx(other.scores[LOG_P][0], abs=1e-5)
+    assert got.ledger.generator_token_passes == right.ledger.generator_token_passes
+
+
 @pytest.mark.parametrize("name", ["prm", "prm-zs", "parm", "halving", "parm++"])
 def test_strategies_that_look_at_unfinished_pictures_refuse_it(model, name):
     verifier = Brightest()

@@ -416,11 +416,11 @@ def test_a_chunk_that_does_not_fit_is_halved_and_said(home, monkeypatch):
     rows, prefix = codes == CODES, model.prefix([SHORT] * 5)
     right, run, seen = model.logits(prefix, codes, rows), model.phi.model.forward, []
 
-    def tight(input_ids, **more):
+    def tight(input_ids, *more):
         seen.append(len(input_ids))
         if len(input_ids) > 4:  # two pictures, with and without the prompt
             raise torch.OutOfMemoryError("out of memory")
-        return run(input_ids=input_ids, **more)
+        return run(input_ids, *more)
 
     monkeypatch.setattr(model.phi.model, "forward", tight)
     with pytest.warns(UserWarning, match="5 pictures at once do not fit.*going on with 2"):

@@ -17,7 +17,7 @@ from published_tools import write_llava
 from cotlib import evaluation
 from cotlib.assets import data_dir
 from cotlib.cli import main
-from cotlib.devices import pick_device
+from cotlib.devices import cores, pick_device
 from cotlib.errors import UserError
 from cotlib.resumable import finished, measure_all, part
 from cotlib.several import only_alone
@@ -124,7 +124,7 @@ def test_published_models_are_shared_too(tmp_path):
                      "--strategy", "halving", "--verifier", tmp_path / "llava", "-n", "4", "--device", "cpu",
                      "--json", tmp_path / f"{name}.json", "--geneval-out", tmp_path / name]  # fmt: skip
         if name == "one":
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # as many as each of two processes has
+            torch.set_num_threads(max(1, cores() // 2))  # as many as each of two processes has
             assert main([str(word) for word in arguments]) == 0
             torch.set_num_threads(threads)
         else:

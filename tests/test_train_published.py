@@ -707,7 +707,7 @@ SCRIPT = """
 import sys; sys.path.insert(0, "tests")
 from pathlib import Path
 from test_train_published import *
-from cotlib.train.published.loop import wait
+from cotlib.several import wait
 llava_home, studio, out = map(Path, sys.argv[1:])
 model = Showo.from_pretrained(studio / "show-o")
 tuned_llava(llava_home, out / "llava", SHORT)

@@ -126,7 +126,7 @@ def test_said_words_see_only_what_was_said_before(verifier, images):
     begin = 1 + ids.shape[1]
     assert torch.allclose(whole[:, : begin + 2], other[:, : begin + 2], atol=1e-6)
     assert not torch.allclose(whole[:, begin + 2 :], other[:, begin + 2 :], atol=1e-3)
-    assert torch.allclose(whole[:, :begin], silent, atol=1e-6)  # the prompt never sees the answer
+    assert torch.allclose(whole[:, :begin], silent, atol=1e-5)  # the prompt never sees the answer
 
 
 def test_plurals_share_the_vector_of_their_singular():

@@ -31,7 +31,7 @@ from cotlib.interfaces import CLARITY, FINAL, POTENTIAL, Step, Verifier
 from cotlib.kernels.linear_logprob import linear_logprob
 from cotlib.models.generator import PictogramGenerator
 from cotlib.search.paths import need, need_masked
-from cotlib.train.loop import rank, workers
+from cotlib.several import rank, workers
 
 Reward = Callable[[PictogramGenerator, list[str], list[Step]], Tensor]
 """(model, prompt of each row, all steps of the rows) -> reward float [B]; larger is better. The model decodes."""

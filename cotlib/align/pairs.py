@@ -24,7 +24,7 @@ from cotlib.decoding import run_steps
 from cotlib.devices import on_all_cores
 from cotlib.errors import UserError
 from cotlib.interfaces import ImageTokenModel, Judge
-from cotlib.train.loop import rank, wait, workers
+from cotlib.several import rank, wait, workers
 from cotlib.train.verifier_paths import Job, Paths, PathsPlan, claim, training_jobs, write_arrays
 from cotlib.world.prompts import first_held_out, parse_prompt, prompt_pool, sample_metadata
 from cotlib.world.scenes import TASKS

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from cotlib.align.dpo import DPOConfig, check_same_shape, draw_batch, pair_loss
@@ -31,7 +30,15 @@ from cotlib.errors import UserError
 from cotlib.interfaces import Judge
 from cotlib.judging.stats import task_means
 from cotlib.models.generator import PictogramGenerator
-from cotlib.train.loop import average_gradients, rank, slowest, start_workers, workers
+from cotlib.several import (
+    average_gradients,
+    gathered,
+    mean_over_processes,
+    rank,
+    slowest,
+    start_training,
+    workers,
+)
 
 WARM_UP = 10  # updates in which the learning rate rises to its full value
 STATE = "resume.pt"
@@ -150,7 +157,7 @@ def tune(
     pair that must not be there, models of different shape, a state of another run; `Diverged` at the first update
     whose loss or gradient is no number, which then is not made.
     """
-    start_workers()
+    start_training()
     reference = copy.deepcopy(model if reference is None else reference).eval().requires_grad_(False)
     check_same_shape(model, reference)
     _check(pairs, config, model, validation)
@@ -209,7 +216,7 @@ def _update(
     loss.backward()
     average_gradients(run.policy)
     length = torch.nn.utils.clip_grad_norm_(run.policy.parameters(), 1.0)
-    curves = _mean(curves | {"total": loss.item()})
+    curves = mean_over_processes(curves | {"total": loss.item()})
     if not (math.isfinite(curves["total"]) and bool(torch.isfinite(length))):
         run.chance.set_state(before[0])
         run.order = before[1]
@@ -243,12 +250,8 @@ def truth(model: PictogramGenerator, validation: Validation, kernel: bool = True
         return metadata["tag"], correct.int().tolist()
 
     threads = 1 if workers() > 1 or model.device.type != "cpu" else None
-    rows = list(on_all_cores(right, mine, threads))
-    if workers() > 1:
-        parts: list = [None] * workers()
-        dist.all_gather_object(parts, rows)
-        rows = [row for part in parts for row in part]
-    means = task_means(rows)
+    parts = gathered(list(on_all_cores(right, mine, threads)))
+    means = task_means([row for part in parts for row in part])
     return sum(mean for mean, _ in means.values()) / len(means)
 
 
@@ -310,36 +313,3 @@ def _key(model, reference, pairs: Pairs, config: DPOConfig, seed: int, validatio
     ):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-# ----- several processes -------------------------------------------------------------------------------------------
-
-
-def join() -> torch.device:
-    """Joins the other processes, if there are any, and returns this one's device.
-
-    Uses accelerate where it is installed (CPU, one GPU, several), else the variables that `torchrun` sets.
-    """
-    try:
-        from accelerate import PartialState
-    except ImportError:
-        start_workers()
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        device = torch.device("cuda", rank() % torch.cuda.device_count())
-        torch.cuda.set_device(device)
-        return device
-    state = PartialState()
-    if state.num_processes > 1 and state.device.type == "cpu":
-        torch.set_num_threads(1)
-    return state.device
-
-
-def _mean(values: dict[str, float]) -> dict[str, float]:
-    """The mean of each number over the processes."""
-    if workers() == 1:
-        return values
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    numbers = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
-    dist.all_reduce(numbers)
-    return dict(zip(values, (numbers / workers()).tolist(), strict=True))

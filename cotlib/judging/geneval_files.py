@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from cotlib.errors import UserError
+from cotlib.files import write_whole
 from cotlib.interfaces import Judge
 from cotlib.judging.clip_colors import COLORS
 from cotlib.judging.geneval import GenEvalJudge, Judged
@@ -26,7 +27,6 @@ from cotlib.judging.mask2former import CLASSES
 from cotlib.judging.rules import overall
 from cotlib.judging.stats import task_means
 from cotlib.models.published.pictures import to_pil
-from cotlib.resumable import write_whole
 from cotlib.world.prompts import load_prompts
 from cotlib.world.scenes import RELATIONS, TASKS
 

@@ -7,6 +7,7 @@ and what makes a kernel slow without making it wrong: a program that needs more 
 memory ("spills").
 """
 
+import inspect
 import os
 import re
 import subprocess
@@ -73,6 +74,14 @@ def assembly(build: Build, capability: int) -> tuple[str, int]:
     return made.asm["ptx"], made.metadata.shared
 
 
+def assembler(capability: int) -> str:
+    """Path of the assembler that Triton itself takes for a compute capability; it brings more than one."""
+    from triton.backends.nvidia.compiler import get_ptxas
+
+    several = inspect.signature(get_ptxas).parameters  # not in Triton 3.5
+    return (get_ptxas(capability) if several else get_ptxas()).path
+
+
 def usage(build: Build, capability: int) -> Usage:
     """What the assembler says of the kernel; errors as in `need_compiler`."""
     ptx, shared = assembly(build, capability)
@@ -80,7 +89,7 @@ def usage(build: Build, capability: int) -> Usage:
         file = Path(folder) / "kernel.ptx"
         file.write_text(ptx)
         arch = re.search(r"^\.target (\w+)", ptx, re.MULTILINE).group(1)
-        command = [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name={arch}", str(file), "-o", os.devnull]
+        command = [assembler(capability), "-v", f"--gpu-name={arch}", str(file), "-o", os.devnull]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     spilled = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said).groups()
     registers = int(re.search(r"Used (\d+) registers", said).group(1))

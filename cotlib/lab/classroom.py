@@ -16,13 +16,12 @@ from html import escape
 from pathlib import Path
 
 from cotlib.errors import UserError
-from cotlib.lab.exercises import MODULES, NOTEBOOK, REGISTRY
+from cotlib.lab.exercises import BY_NOTEBOOK, NOTEBOOK, REGISTRY
 from cotlib.lab.learners import Learner, read_folder
 from cotlib.lab.report import STYLE
 
 STUCK_AFTER = 3  # failed attempts without a pass, or
 STUCK_MINUTES = 20  # minutes
-NUMBERS = ["00", *MODULES]  # notebooks, in the order of the course
 
 EXTRA = """
 td.cell { text-align: center; padding: .35rem .4rem; white-space: nowrap; border-left: 1px solid var(--line) }
@@ -95,9 +94,9 @@ def is_stuck(entry: dict) -> bool:
 
 def overview(learners: list[Learner]) -> str:
     """A row for each learner, a column for each notebook: exercises passed and minutes."""
-    head = '<th class="name">learner</th>' + "".join(f'<th class="cell">{n}</th>' for n in NUMBERS)
+    head = '<th class="name">learner</th>' + "".join(f'<th class="cell">{n}</th>' for n in BY_NOTEBOOK)
     rows = "".join(
-        f'<tr><td class="name">{escape(who.name)}</td>{"".join(place(who, n) for n in NUMBERS)}'
+        f'<tr><td class="name">{escape(who.name)}</td>{"".join(place(who, n) for n in BY_NOTEBOOK)}'
         f'<td class="cell">{mean_points(who)}</td></tr>'
         for who in learners
     )
@@ -107,7 +106,7 @@ def overview(learners: list[Learner]) -> str:
 
 def place(who: Learner, number: str) -> str:
     """One learner's cell for one notebook."""
-    names = [name for name, notebook in NOTEBOOK.items() if notebook == number]
+    names = BY_NOTEBOOK[number]
     entries = [who.checks[name] for name in names if name in who.checks]
     passed = sum(entry["state"] == "passed" for entry in entries)
     tried = any(entry["attempts"] for entry in entries)

@@ -140,7 +140,7 @@ def knob_figure(w: Sequence[float], lines: Mapping[str, Sequence[float]], truth:
     top.set_ylabel("change, nats")
     below.set(ylabel="truth", xlabel="the knob w", ylim=(-0.03, 1.0))
     top.legend(loc="lower left", fontsize=8.5)
-    below.legend(loc="upper right", fontsize=8.5)
+    below.legend(loc="upper center", bbox_to_anchor=(0.56, 1.02), fontsize=8.5)
     return fig
 
 

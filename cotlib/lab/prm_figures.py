@@ -79,6 +79,7 @@ def rollout_figure(
     step_x, step_y, head, side = round(1.1 * width), round(1.1 * height), round(0.3 * height), 0.55 * width
     arrow = round(0.45 * width)
     total_x, total_y = side + 2 * step_x + arrow + count * step_x + 0.75 * width, head + rows * step_y
+    total_y += 0.06 * height  # for the marks of the last row
     fig = Figure(figsize=(total_x * tile / width, total_y * tile / width))
     ax = _canvas(fig, total_x, total_y)
     begin = side + 2 * step_x + arrow

@@ -6,7 +6,7 @@ from html import escape
 
 from cotlib.errors import UserError
 from cotlib.lab import store
-from cotlib.lab.exercises import MODULES, NOTEBOOK
+from cotlib.lab.exercises import BY_NOTEBOOK
 from cotlib.lab.learners import Learner, understood
 
 
@@ -35,8 +35,7 @@ def my_progress(name: str | None = None) -> None:
 def rows(who: Learner) -> list[tuple[str, float, int, int, int, float | None]]:
     """(notebook, minutes, exercises passed, exercises, predictions revealed, their mean points) of each notebook."""
     table = []
-    for number in ["00", *MODULES]:
-        names = [name for name, notebook in NOTEBOOK.items() if notebook == number]
+    for number, names in BY_NOTEBOOK.items():
         passed = sum(who.checks.get(name, {}).get("state") == "passed" for name in names)
         points = [e["points"] for k, e in who.predictions.items() if k.startswith(number) and "points" in e]
         mean = sum(points) / len(points) if points else None

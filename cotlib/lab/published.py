@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cotlib.devices import pick_dtype
+from cotlib.devices import device_gb, pick_dtype
 from cotlib.errors import UserError
 from cotlib.interfaces import CLARITY, FINAL, POTENTIAL, Outcome
 from cotlib.lab.figures import as_uint8
 from cotlib.lab.tiny_checkpoints import write_all
-from cotlib.models.published.files import checkpoint_folder, open_weights, read_json
+from cotlib.models.published.files import checkpoint_folder
 from cotlib.models.published.llava import LlavaVerifier
-from cotlib.models.published.memory import Crew, advice, plan
+from cotlib.models.published.memory import advice
+from cotlib.models.published.planner import plan_for
 from cotlib.models.published.showo import Showo
-from cotlib.models.published.sizes import LLAVA_05B, LLAVA_7B, SHOWO_256, SHOWO_512
 
 NOISE = "Random weights: shapes and bookkeeping are real, pictures are noise."
 
@@ -76,8 +75,7 @@ def open_cast(
     places = checkpoint_folder(showo), checkpoint_folder(verifier)
     chunks = {"generator": 2, "decoder": 2, "verifier": 1}
     if torch.device(device).type == "cuda":
-        gb = torch.cuda.get_device_properties(device).total_memory / 1e9
-        chunks = room_for(*places, gb, four_bit)
+        chunks = room_for(*places, device_gb(device), four_bit)
     model = Showo.from_pretrained(
         showo, device=device, dtype=pick_dtype(torch.device(device)), chunk=chunks["generator"]
     )
@@ -92,9 +90,7 @@ def room_for(showo: Path, verifier: Path, gb: float, four_bit: bool = False) -> 
 
     UserError when they do not fit: how many GiB are missing and what to change.
     """
-    generator = SHOWO_512 if read_json(showo / "config.json").get("num_vq_tokens") == 1024 else SHOWO_256
-    large = sum(map(prod, open_weights(verifier).shapes.values())) > 3e9
-    made = plan(Crew(generator, LLAVA_7B if large else LLAVA_05B, n=6, four_bit=four_bit), gb)
+    made = plan_for(showo, verifier, gb, n=6, four_bit=four_bit)
     if not made.fits:
         raise UserError(f"{advice(made, gb)} (four_bit is COTLIB_FOUR_BIT=1 here)")
     return made.chunks

@@ -55,8 +55,13 @@ def filled(text: str) -> str:
         "bench": bench_tables,
         "course": course_table,
     }
+    return with_parts(text, {name: part() for name, part in parts.items()})
+
+
+def with_parts(text: str, parts: dict[str, str]) -> str:
+    """A Markdown text with what stands between `<!-- name:begin -->` and `<!-- name:end -->` replaced, for each name."""
     for name, part in parts.items():
-        text = re.sub(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", lambda m, p=part: f"{m[1]}{p()}\n{m[2]}",
+        text = re.sub(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", lambda m, p=part: f"{m[1]}{p}\n{m[2]}",
                       text, flags=re.DOTALL)  # fmt: skip
     return text
 
@@ -193,13 +198,18 @@ def bench_tables() -> str:
     return "\n".join(parts).rstrip()
 
 
+def grouped(rows: list[dict], *columns: str) -> dict[tuple, list[dict]]:
+    """The rows by their entries in some columns, in order of appearance."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
+    return groups
+
+
 def search_speed(rows: list[dict]) -> str:
     """First and last form of each case, with the ratio."""
     lines = ["| search | models | as released | cotlib | times as fast |", "|---|---|---|---|---|"]
-    cases: dict[tuple, list[dict]] = {}
-    for row in rows:
-        cases.setdefault((row["case"], row["models"]), []).append(row)
-    for (case, models), forms in cases.items():
+    for (case, models), forms in grouped(rows, "case", "models").items():
         ours = next((k for k, row in enumerate(forms) if "cotlib" in row["form"]), None)
         if ours is None:  # the pictogram rows compare two strategies, which the lines above have
             continue
@@ -213,10 +223,7 @@ def search_speed(rows: list[dict]) -> str:
 def kernel_speed(rows: list[dict]) -> str:
     """Milliseconds of every form of each kernel, and the least time that the bytes and FLOPs leave."""
     lines = ["| kernel | case | milliseconds | floor |", "|---|---|---|---|"]
-    cases: dict[tuple, list[dict]] = {}
-    for row in rows:
-        cases.setdefault((row["kernel"], row["case"]), []).append(row)
-    for (kernel, case), forms in cases.items():
+    for (kernel, case), forms in grouped(rows, "kernel", "case").items():
         times = ", ".join(f"{row['form']} {float(row['ms']):.3g}" for row in forms)
         lines.append(f"| `{kernel}` | {case} | {times} | {float(forms[0]['floor_ms']):.2g} |")
     return "\n".join(lines)

@@ -161,7 +161,7 @@ def fixed_broken_chart(tallies: dict[str, Sequence[Tally]]):
         ax.axhline(0, color=style.INK, linewidth=0.8, marker="")
         ax.set_title(textwrap.fill(name, 16), fontsize=9, loc="center")
         ax.set(xticks=x, xticklabels=[f"{k}\n({t.corrected})" for k, t in zip(x, rounds, strict=True)],
-               ylim=(-max(1.3 * low, 0.2 * top + 1), 1.18 * top + 1))  # fmt: skip
+               ylim=(-max(low + 0.2 * top, 0.2 * top + 1), 1.18 * top + 1))  # fmt: skip
         ax.grid(axis="x", visible=False)
     axes[0, 0].set_ylabel("pictures")
     axes[0, 0].legend(fontsize=8, loc="upper right")
@@ -264,7 +264,7 @@ def word_steps_chart(steps: Sequence[tuple[str, Sequence[tuple[str, float]]]]):
     return fig
 
 
-KINDS = ("all faults named, no others", "at least one fault named", "no fault named", "accepted")
+KINDS = ("all faults named, no others", "at least one true fault named", "no true fault named", "accepted")
 _LOOKS = ((style.GREEN, ""), (style.SKY, ""), (style.ORANGE, "//"), (style.VERMILLION, "xx"))
 
 

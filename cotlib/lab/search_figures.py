@@ -188,7 +188,7 @@ def path_tree_figure(entries: Sequence[Mapping], steps: int, *, right: Sequence[
                      path: int | None = None):  # fmt: skip
     """Every path of a prompt as a line through the steps, from `cotlib.search.tree`. Returns a matplotlib figure.
 
-    A disc where CLARITY was asked, the darker the clearer; a diamond with its number where POTENTIAL was asked; a red
+    A disc where CLARITY was asked in vain, the darker the clearer; a diamond with its number where POTENTIAL was asked; a red
     square with a cross where the path stopped; then nothing. At the right P(yes) to FINAL as a bar, a star for the chosen path.
 
     steps  how many there are;  right  the judge's verdict for each path, drawn to its end (None: not shown)
@@ -221,7 +221,8 @@ def path_tree_figure(entries: Sequence[Mapping], steps: int, *, right: Sequence[
             ax.plot(
                 step + 1, y, marker="s" if stop is not None else "D", markersize=10, color=color, zorder=3
             )
-            ax.text(step + 1.2, y, f"{p or 0.0:.2f}", va="center", fontsize=7.5, color=color, zorder=4)
+            ax.text(step + 1.2, y, f"{p or 0.0:.2f}", va="center", fontsize=7.5, color=color, zorder=4,
+                    bbox=dict(facecolor="white", edgecolor="none", pad=0.8))  # fmt: skip
             if stop is not None:
                 ax.plot(step + 1, y, marker="x", markersize=5, color="white", zorder=4)
         if entry["final"] is not None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cotlib.lab.exercises import NOTEBOOK, REGISTRY
-from cotlib.lab.readme import RESULTS, ROOT, read_json, title_of
+from cotlib.lab.readme import RESULTS, ROOT, read_json, title_of, with_parts
 
 PAGE = ROOT / "docs" / "TEACHING.md"
 WORDS_A_MINUTE = 120  # assumed for text with formulas
@@ -99,10 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
 def filled(text: str) -> str:
     """The guide with each marked part written anew."""
     found = lessons()
-    for name, part in (("times", times_table(found)), ("mistakes", mistakes_table(found))):
-        text = re.sub(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", lambda m, p=part: f"{m[1]}{p}\n{m[2]}",
-                      text, flags=re.DOTALL)  # fmt: skip
-    return text
+    return with_parts(text, {"times": times_table(found), "mistakes": mistakes_table(found)})
 
 
 def lessons() -> list[Lesson]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from cotlib.errors import UserError
 from cotlib.models.checkpoint import load_checkpoint, save_checkpoint
+from cotlib.models.grid import TokenGrid
 from cotlib.models.tokenizer import DIGITS, LEVELS, PictogramTokenizer, unpack
 from cotlib.world.prompts import MAX_TEXT, VOCAB, encode
 
@@ -40,6 +41,11 @@ class GeneratorConfig:
     def __post_init__(self):
         if self.order not in ("masked", "raster"):
             raise ValueError(f'order is {self.order!r}; expected "masked" or "raster"')
+
+    @property
+    def tokens(self) -> int:
+        """Image tokens N."""
+        return self.grid**2
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ class Block(nn.Module):
         return x + self.down(F.relu(self.up(self.norm2(x))).square())
 
 
-class PictogramGenerator(nn.Module):
+class PictogramGenerator(TokenGrid, nn.Module):
     """Text and image codes to logits over image codes. Implements `ImageTokenModel` (see `cotlib.interfaces`)."""
 
     max_text = MAX_TEXT
@@ -136,26 +142,6 @@ class PictogramGenerator(nn.Module):
             nn.init.zeros_(block.down.weight)
 
     # ----- sizes -----------------------------------------------------------------------------------------------------
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Token grid (h, w)."""
-        return (self.config.grid, self.config.grid)
-
-    @property
-    def tokens(self) -> int:
-        """Image tokens N."""
-        return self.config.grid**2
-
-    @property
-    def codebook_size(self) -> int:
-        """Codes V."""
-        return self.config.codes
-
-    @property
-    def mask_id(self) -> int:
-        """The id that stands for "not drawn yet"."""
-        return self.config.codes
 
     @property
     def device(self) -> torch.device:

@@ -56,18 +56,29 @@ def draw(
 ) -> Drawn:  # fmt: skip
     """Draws n paths a prompt to their ends. kernel, graphs: as in `cotlib.decoding.masked_rounds`, here and in all
     strategies."""
-    ledger = Ledger()
+    ledger, last = Ledger(), 0
     paths, rows = candidates(prompts, n)
     total = torch.zeros(len(rows))
 
-    def add(step: Step, _: list[Row]) -> None:
-        nonlocal total
-        fixed = step.log_p.masked_fill(step.masked, 0.0)  # [B, N], codes drawn now and not hidden again
-        total = total + fixed.sum(1).cpu()
+    def part(mine: slice) -> Tensor:
+        nonlocal last
 
-    last = run_paths(
-        model, rows, seed, ledger, add, steps=steps, guidance=guidance, kernel=kernel, graphs=graphs
-    )
+        def add(step: Step, _: list[Row]) -> None:
+            fixed = step.log_p.masked_fill(step.masked, 0.0)  # [B, N], codes drawn now and not hidden again
+            total[mine] += fixed.sum(1).cpu()
+
+        total[mine] = 0.0
+        last = run_paths(
+            model, rows[mine], seed, ledger, add, steps=steps, guidance=guidance, kernel=kernel, graphs=graphs
+        )
+        return total[mine]
+
+    if hasattr(
+        model, "groups"
+    ):  # raster order keeps keys and values of all paths, which may be too many at once
+        model.groups.run(part, len(rows), "paths")
+    else:
+        part(slice(len(rows)))
     return Drawn(list(prompts), paths, last, total.tolist(), ledger)
 
 

@@ -27,8 +27,9 @@ from cotlib.models.generator import PictogramGenerator
 from cotlib.models.tokenizer import PictogramTokenizer
 from cotlib.search.ledger import Ledger
 from cotlib.search.parm_plus_plus import redraw
+from cotlib.several import rank, start_training
 from cotlib.train.generator import STAGES, CodeTable, draw_batch, masked_states, optimizers
-from cotlib.train.loop import Budget, Trainer, rank, start_workers, train
+from cotlib.train.loop import Budget, Trainer, train
 from cotlib.train.verifier_paths import Paths, load_paths, read_header, unpack_things
 from cotlib.verifying.faults import Fault, to_words
 from cotlib.verifying.repair import find_faults, repair
@@ -216,7 +217,7 @@ def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = F
 
     start: the base generator's folder; data: a folder of `verifier-paths`. UserError when one is missing or unusable.
     """
-    start_workers()
+    start_training()
     recipe = CorrectorRecipe() if minutes is None else CorrectorRecipe(minutes=minutes)
     if start is None or data is None:
         raise UserError("corrector goes on from a generator and needs its own failures; give the folders of "

@@ -29,13 +29,13 @@ from cotlib.align.pairs import (
     load_pictures,
     pair_up,
 )
-from cotlib.align.tuning import STATE, Validation, join, tune
+from cotlib.align.tuning import STATE, Validation, tune
 from cotlib.assets import data_dir
 from cotlib.errors import UserError
 from cotlib.loading import load, verifier_folder
 from cotlib.models.checkpoint import base_folder, weights_hash
 from cotlib.models.generator import PictogramGenerator
-from cotlib.train.loop import rank
+from cotlib.several import join_training, rank
 from cotlib.train.verifier_paths import load_paths, read_header
 from cotlib.world.scenes import TASKS
 
@@ -68,7 +68,7 @@ STAGES = {
 def run_pictures(out: Path, seed: int = 1, minutes: float | None = None, resume: bool = False, start: Path | None = None,
                  plan: PicturesPlan | None = None) -> dict:  # fmt: skip
     """Draws and judges pictures into the folder `out`; returns their counts. start: the generator's folder."""
-    join()
+    join_training()
     if start is None:
         raise UserError("dpo-pictures draws with a generator; give its folder with --init")
     model = PictogramGenerator.from_pretrained(start)
@@ -84,7 +84,7 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
     start: folder of the generator it goes on from; data: of pictures or paths that this generator drew. UserError when
     one is missing, unusable, or the pictures are another generator's.
     """
-    device, recipe, out = join(), recipe or STAGES[stage], Path(out)
+    device, recipe, out = join_training(), recipe or STAGES[stage], Path(out)
     if start is None or data is None:
         raise UserError(f"{stage} goes on from {recipe.start} and needs pictures drawn by it; give the folders of "
                         "both with --init and --data")  # fmt: skip

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from cotlib.assets import data_dir
 from cotlib.models.generator import GeneratorConfig, PictogramGenerator
 from cotlib.models.tokenizer import PictogramTokenizer
-from cotlib.train.loop import Budget, Trainer, rank, start_workers, train, workers
+from cotlib.several import rank, start_training, workers
+from cotlib.train.loop import Budget, Trainer, train
 from cotlib.train.muon import Muon
 from cotlib.world.prompts import HONEST, MAX_TEXT, Carelessness, corrupt, encode, sample_metadata
 from cotlib.world.render import render_batch
@@ -160,7 +161,7 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
 
     start: checkpoint to begin from; "base" and "raster" need the clean one.
     """
-    start_workers()
+    start_training()
     recipe = (
         STAGES[stage] if minutes is None else GeneratorRecipe(**{**vars(STAGES[stage]), "minutes": minutes})
     )

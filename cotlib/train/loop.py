@@ -7,16 +7,15 @@ Data-parallel runs need no other code: under `torchrun --nproc_per_node 2 -m cot
 clock are averaged over the processes, and only rank 0 writes.
 """
 
-import atexit
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from cotlib.several import average_gradients, rank, slowest
 
 
 @dataclass
@@ -117,57 +116,6 @@ def train(
             last_save = now
     trainer.module.load_state_dict(trainer.average)
     trainer.module.eval()
-
-
-def start_workers() -> None:
-    """Joins the process group when launched by `torchrun`; does nothing in a single process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        torch.set_num_threads(1)
-
-
-@atexit.register
-def leave() -> None:
-    """Leaves the process group, if there is one. Who ends without doing so may be aborted by threads that still wait for the others."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def rank() -> int:
-    """Index of this process, 0 in a single one."""
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def workers() -> int:
-    """Number of processes, 1 in a single one."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def wait() -> None:
-    """Until all processes are here."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
-@torch.no_grad()
-def average_gradients(module: nn.Module) -> None:
-    """Averages the gradients over the processes."""
-    if not dist.is_initialized():
-        return
-    grads = [p.grad for p in module.parameters() if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in grads]) / dist.get_world_size()
-    dist.all_reduce(flat)
-    for grad, mean in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-        grad.copy_(mean.view_as(grad))
-
-
-def slowest(seconds: float) -> float:
-    """The slowest process's seconds, so that all processes end after the same step."""
-    if not dist.is_initialized():
-        return seconds
-    value = torch.tensor([seconds], dtype=torch.float64)
-    dist.all_reduce(value, op=dist.ReduceOp.MAX)
-    return float(value)
 
 
 @torch.no_grad()

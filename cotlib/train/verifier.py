@@ -26,8 +26,9 @@ from cotlib.interfaces import FINAL
 from cotlib.models.eye import GRID, Sight
 from cotlib.models.tokenizer import PictogramTokenizer
 from cotlib.models.verifier import QUESTIONS, WORDS, VerifierConfig
+from cotlib.several import rank, start_training
 from cotlib.train.generator import CodeTable
-from cotlib.train.loop import Budget, Trainer, rank, start_workers, train
+from cotlib.train.loop import Budget, Trainer, train
 from cotlib.train.muon import Muon
 from cotlib.train.verifier_captions import (
     LESSONS,
@@ -203,7 +204,7 @@ def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = F
     data: folder of own paths (`verifier_paths`); when given, the metrics on the generator's pictures of development
     prompts are measured too. A run that is resumed after the first part does not repeat it.
     """
-    start_workers()
+    start_training()
     recipe = VerifierRecipe() if minutes is None else replace(VerifierRecipe(), minutes=minutes)
     torch.manual_seed(seed)
     verifier, painter, out = LearnedVerifier(VerifierConfig(questions=(FINAL,))), Painter(), Path(out)

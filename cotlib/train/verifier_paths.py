@@ -28,7 +28,7 @@ from cotlib.interfaces import ImageTokenModel
 from cotlib.judging.rules import judge_detections
 from cotlib.loading import generator_folder, load
 from cotlib.models.checkpoint import weights_hash
-from cotlib.train.loop import rank, start_workers, wait, workers
+from cotlib.several import rank, start_training, wait, workers
 from cotlib.train.verifier_rollouts import roll_out
 from cotlib.verifying.repair import things_of
 from cotlib.world.prompts import benchmark, first_held_out, parse_prompt, prompt_pool
@@ -156,7 +156,7 @@ def run(out: Path, seed: int = 0, minutes: float | None = None, resume: bool = F
     start: folder of a generator instead of the shipped base; minutes: no new file is begun after this time. Raises
     UserError when `out` holds paths already and `resume` is not given, or paths drawn in another way.
     """
-    start_workers()
+    start_training()
     plan = plan or PathsPlan(seed=seed)
     weights = "base" if start is None else str(start)
     model, judge, out = load("generator", weights=weights), load("judge"), Path(out)

@@ -23,7 +23,8 @@ from torch import Tensor
 from cotlib.errors import UserError
 from cotlib.interfaces import CLARITY, FINAL, POTENTIAL, REFLECT, STEP
 from cotlib.models.verifier import MAX_WORDS, QUESTIONS, WORDS, text_batch
-from cotlib.train.loop import Budget, Trainer, rank, start_workers, train
+from cotlib.several import rank, start_training
+from cotlib.train.loop import Budget, Trainer, train
 from cotlib.train.verifier import Painter, eye_loss, reading_optimizers, word_loss
 from cotlib.train.verifier_captions import Captions, draw_captions
 from cotlib.train.verifier_paths import Paths, load_paths, read_header, unpack_things
@@ -204,7 +205,7 @@ def run(out: Path, stage: str, seed: int = 0, minutes: float | None = None, resu
 
     start: the verifier to go on from; data: folder of own paths. UserError when one is missing or not usable.
     """
-    start_workers()
+    start_training()
     recipe = STAGES[stage] if minutes is None else replace(STAGES[stage], minutes=minutes)
     if start is None or data is None:
         raise UserError(f"verifier-{stage} goes on from a verifier and needs the generator's own paths; give the folders "

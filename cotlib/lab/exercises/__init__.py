@@ -20,3 +20,6 @@ MODULES = {  # by notebook, in the order of the course
 }  # fmt: skip
 REGISTRY = {exercise.name: exercise for module in MODULES.values() for exercise in module.EXERCISES}
 NOTEBOOK = {exercise.name: number for number, module in MODULES.items() for exercise in module.EXERCISES}
+BY_NOTEBOOK = {  # the names of its exercises, for every notebook; the first one has none
+    number: [name for name, where in NOTEBOOK.items() if where == number] for number in ("00", *MODULES)
+}

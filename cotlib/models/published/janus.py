@@ -20,7 +20,7 @@ JanusForConditionalGeneration. The latter's sampling keeps the 50 likeliest code
 """
 
 from dataclasses import dataclass, replace
-from math import isfinite, isqrt
+from math import isfinite
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from cotlib.devices import pick_dtype
 from cotlib.errors import UserError
+from cotlib.models.grid import TokenGrid
 from cotlib.models.published.chunked import Chunks
 from cotlib.models.published.files import checkpoint_folder, number_format
 from cotlib.models.published.janus_files import BOI, BOS, MARKS, PAD, JanusParts, load_parts, load_words
@@ -94,7 +95,7 @@ class JanusCache:
         return (((key <= query) & self.valid[:, None, : len(key)]) | (key == query))[:, None]
 
 
-class Janus(nn.Module):
+class Janus(TokenGrid, nn.Module):
     """Text and image codes to logits over image codes. Implements `ImageTokenModel` (see `cotlib.interfaces`), and what
     raster order asks for besides: `start_cache`, `next_logits` and, to go on from drawn codes, `fill_cache`.
 
@@ -115,27 +116,6 @@ class Janus(nn.Module):
         self.bos, self.pad, self.boi = (words.token_to_id(token) for token in (BOS, PAD, BOI))
 
     # ----- sizes -----------------------------------------------------------------------------------------------------
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Token grid (h, w)."""
-        side = isqrt(self.config.tokens)
-        return (side, side)
-
-    @property
-    def tokens(self) -> int:
-        """Image tokens N."""
-        return self.config.tokens
-
-    @property
-    def codebook_size(self) -> int:
-        """Codes V."""
-        return self.config.codes
-
-    @property
-    def mask_id(self) -> int:
-        """The code that stands for "not drawn yet"; the network never reads it."""
-        return self.config.codes
 
     @property
     def max_text(self) -> int:
@@ -192,8 +172,8 @@ class Janus(nn.Module):
         """
         new = x.shape[1]
         places = torch.arange(cache.used, cache.used + new, device=self.device) - cache.pads
-        out = self.llama(inputs_embeds=x, attention_mask=cache.seen(new), position_ids=places.clamp(min=0),
-                         past_key_values=cache, use_cache=True)  # fmt: skip
+        # the cache by place: its name changed in transformers 5.24
+        out = self.llama(None, cache.seen(new), places.clamp(min=0), cache, inputs_embeds=x, use_cache=True)
         cache.used += new
         cache.last = out.last_hidden_state[:, -1]
         return out.last_hidden_state

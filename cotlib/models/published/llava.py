@@ -222,10 +222,10 @@ class LlavaVerifier:
             cache = DynamicCache()
             for layer, (keys, values) in enumerate(past.layers if past else ()):
                 cache.update(keys, values, layer)
-        out = self.model.model.language_model(
-            inputs_embeds=x, attention_mask=None if bool(seen.all()) else seen.long(), position_ids=places,
-            past_key_values=cache, use_cache=cache is not None,
-        )  # fmt: skip
+        mask = None if bool(seen.all()) else seen.long()
+        out = self.model.model.language_model(  # the cache by place: its name changed in transformers 5.24
+            None, mask, places, cache, inputs_embeds=x, use_cache=cache is not None
+        )
         return self.model.lm_head(out.last_hidden_state[:, -1]).float(), seen, cache
 
     def _embed(self, *texts: str) -> Tensor:

@@ -9,7 +9,10 @@ The counting is done in `memory` and `work`; `sizes` has the layers.
 import argparse
 import sys
 from dataclasses import replace
+from math import prod
+from pathlib import Path
 
+from cotlib.models.published.files import open_weights, read_json
 from cotlib.models.published.memory import GIB, JUDGE_WEIGHTS, RESERVE, Crew, Plan, advice, plan
 from cotlib.models.published.sizes import LLAVA_05B, LLAVA_7B, MAGVIT, SHOWO_256, SHOWO_512, magvit_bytes
 from cotlib.models.published.work import CARDS, SHARE, best_of_n, parm
@@ -23,6 +26,18 @@ SEARCHES = {
     "PARM, the same, asked from 7": lambda crew: parm(crew, 10, 0.5, ask_from=7),
     "PARM, the same, nobody stops": lambda crew: parm(crew, 10, 0.5, stop=False),
 }
+
+
+def plan_for(
+    generator: Path, verifier: Path | None, gb: float, n: int, *, four_bit: bool = False, judge: bool = False
+) -> Plan:  # fmt: skip
+    """The plan for n candidates a prompt by a Show-o and a LLaVA-OneVision, whose folders say how large they are, on a card of
+    `gb` 10^9 bytes."""
+    large = read_json(generator / "config.json").get("num_vq_tokens") == SHOWO_512.layout.tokens
+    asked = None
+    if verifier is not None:
+        asked = LLAVA_7B if sum(map(prod, open_weights(verifier).shapes.values())) > 3e9 else LLAVA_05B
+    return plan(Crew(SHOWO_512 if large else SHOWO_256, asked, judge=judge, n=n, four_bit=four_bit), gb)
 
 
 def weights_table() -> str:

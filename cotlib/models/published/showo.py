@@ -14,7 +14,7 @@ On a GPU the picture's layers run with cotlib's kernel for norm, rotation and ca
 """
 
 import copy
-from math import isfinite, isqrt
+from math import isfinite
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from cotlib.errors import UserError
 from cotlib.models.generator import Prefix
+from cotlib.models.grid import TokenGrid
 from cotlib.models.published.chunked import Chunks
 from cotlib.models.published.files import beside, checkpoint_folder, load_words, number_format, read_config
 from cotlib.models.published.magvit import Magvit
@@ -66,7 +67,7 @@ class TextBefore(TextRecord):
         return torch.cat([self.keys[layer], keys], 2), torch.cat([self.values[layer], values], 2)
 
 
-class Showo(nn.Module):
+class Showo(TokenGrid, nn.Module):
     """Text and image codes to logits over image codes. Implements `ImageTokenModel` (see `cotlib.interfaces`).
 
     phi: transformers' PhiForCausalLM. words: the text tokenizer (see `files.load_words`). tokenizer: the image
@@ -94,27 +95,6 @@ class Showo(nn.Module):
         return plain
 
     # ----- sizes -----------------------------------------------------------------------------------------------------
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Token grid (h, w)."""
-        side = isqrt(self.config.tokens)
-        return (side, side)
-
-    @property
-    def tokens(self) -> int:
-        """Image tokens N."""
-        return self.config.tokens
-
-    @property
-    def codebook_size(self) -> int:
-        """Codes V."""
-        return self.config.codes
-
-    @property
-    def mask_id(self) -> int:
-        """The code that stands for "not drawn yet"."""
-        return self.config.codes
 
     @property
     def device(self) -> torch.device:
@@ -186,7 +166,7 @@ class Showo(nn.Module):
         """
         record, places = TextRecord(), torch.arange(TEXT - ids.shape[1], TEXT, device=self.device)
         mask = self._attention_mask(self.full_mask(ids))
-        self.phi.model(input_ids=ids, attention_mask=mask, position_ids=places[None], past_key_values=record)
+        self.phi.model(ids, mask, places[None], record)  # by place: the name changed in transformers 5.24
         return record.keys, record.values
 
     def image(self, codes: Tensor, keys: list[Tensor], values: list[Tensor], valid: Tensor | None) -> Tensor:
@@ -200,8 +180,7 @@ class Showo(nn.Module):
         if self._fused(ids):
             seen = None if valid is None else seen
             return picture_states(self.phi, ids, places, keys, values, seen)[:, 1:-1]
-        out = self.phi.model(input_ids=ids, attention_mask=self._attention_mask(seen), position_ids=places[None],
-                             past_key_values=TextBefore(keys, values))  # fmt: skip
+        out = self.phi.model(ids, self._attention_mask(seen), places[None], TextBefore(keys, values))
         return out.last_hidden_state[:, 1:-1]
 
     def _fused(self, ids: Tensor) -> bool:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from cotlib.errors import UserError
 from cotlib.models.published.magvit import Magvit, prepare
-from cotlib.train.loop import rank, workers
+from cotlib.several import gathered, rank, workers
 from cotlib.train.published.data import PicturePair, open_rgb
 
 CACHE = "codes.safetensors"
@@ -55,7 +54,7 @@ def encode_all(
         made = dict(
             zip([names[path] for path in mine], _encode(mine, where, tokenizer, side, resize), strict=True)
         )
-        for part in _everyones(made):
+        for part in gathered(made):
             have |= part
         if rank() == 0:
             _write(cache, made_by, have)
@@ -74,15 +73,6 @@ def _encode(
                                 "model draws; give pictures of that size, or have them scaled and cut with --set resize=true")  # fmt: skip
         codes += tokenizer.encode(prepare(pictures, side)).to("cpu", torch.int16)
     return codes
-
-
-def _everyones(made: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """What each process made."""
-    if workers() == 1:
-        return [made]
-    parts: list = [None] * workers()
-    dist.all_gather_object(parts, made)
-    return parts
 
 
 def _name(path: Path) -> str:

@@ -10,7 +10,6 @@ is checked before any model is loaded: a mistake ends in one sentence with file 
 
 import json
 import random
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
@@ -236,15 +235,3 @@ def open_rgb(path: Path, where: str) -> Image.Image:
     if opened.mode == "P":  # a palette with transparency has no direct way
         return opened.convert("RGBA").convert("RGB")
     return opened.convert("RGB")
-
-
-def writable(folder: Path | str) -> Path:
-    """The folder, made if needed; UserError when nothing can be written there."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # a name of its own, as other processes try it too
-            pass
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); give a folder of yours") from error
-    return folder

@@ -25,15 +25,15 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cotlib.align.tuning import join
 from cotlib.errors import UserError
+from cotlib.files import writable_folder
 from cotlib.kernels.linear_logprob import linear_logprob
 from cotlib.models.published.files import checkpoint_folder, open_weights
 from cotlib.models.published.llava import BEFORE, TURN, LlavaVerifier, load_tokenizer, read_questions, tokens
 from cotlib.models.published.llava_files import HEADS, load_llava, names_of
-from cotlib.train.loop import rank, wait, workers
+from cotlib.several import join_training, rank, wait, workers
 from cotlib.train.published import adapters, presets
-from cotlib.train.published.data import Dialogue, open_rgb, read_dialogues, writable
+from cotlib.train.published.data import Dialogue, open_rgb, read_dialogues
 from cotlib.train.published.loop import (
     Run,
     Watch,
@@ -155,7 +155,7 @@ def run(
     settings: changes of the preset, "name=value" each, or fit: another one. minutes: no update is begun after this time; the weights so far are
     written and `resume` goes on. UserError when anything is off, before any weights are read wherever possible.
     """
-    device, out = join(), writable(out)
+    device, out = join_training(), writable_folder(out)
     fit = fit or presets.preset(stage, lora, settings)
     if start is None or data is None:
         raise UserError(f"{stage} tunes a LLaVA-OneVision on questions with answers; give its folder with --init and the file with "

@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from cotlib.devices import enough_memory, pick_dtype
 from cotlib.errors import UserError
 from cotlib.models.published.files import open_weights, reason_of
-from cotlib.train.loop import average_gradients, rank, slowest, wait, workers
+from cotlib.several import average_gradients, mean_over_processes, rank, slowest, wait, workers
 from cotlib.train.published.presets import Fit
 
 STATE = "resume.pt"
@@ -192,16 +191,6 @@ def dice(seed: int, *what: object) -> torch.Generator:
     """A generator for one purpose."""
     told = hashlib.sha256(json.dumps([seed, *what]).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(told[:7]))
-
-
-def mean_over_processes(values: dict[str, float]) -> dict[str, float]:
-    """The mean of each number over the processes."""
-    if workers() == 1:
-        return values
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    numbers = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
-    dist.all_reduce(numbers)
-    return dict(zip(values, (numbers / workers()).tolist(), strict=True))
 
 
 def require_share(batch: int) -> None:

@@ -23,17 +23,17 @@ from torch import Tensor
 
 from cotlib.align.dpo import dpo_loss, draw_batch
 from cotlib.align.pairs import Pairs
-from cotlib.align.tuning import join
 from cotlib.errors import UserError
+from cotlib.files import writable_folder
 from cotlib.kernels.linear_logprob import linear_logprob
 from cotlib.models.published.files import beside, checkpoint_folder, read_config
 from cotlib.models.published.showo import Showo
 from cotlib.models.published.showo_files import words_of
 from cotlib.models.published.showo_layout import TEXT
-from cotlib.train.loop import rank, wait, workers
+from cotlib.several import join_training, rank, wait, workers
 from cotlib.train.published import adapters, presets
 from cotlib.train.published.codes import pair_codes
-from cotlib.train.published.data import read_pairs, writable
+from cotlib.train.published.data import read_pairs
 from cotlib.train.published.loop import (
     Run,
     Watch,
@@ -186,7 +186,7 @@ def run(
     start: its folder or hub id; data, images: see `data.read_pairs`; words, tokenizer: see `Showo.from_pretrained`; the others as
     in `llava.run`. UserError when anything is off, before any update.
     """
-    device, out = join(), writable(out)
+    device, out = join_training(), writable_folder(out)
     fit = fit or presets.preset(stage, lora, settings)
     if start is None or data is None:
         raise UserError(
