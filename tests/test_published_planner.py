@@ -47,6 +47,7 @@ from cotlib.models.published.sources import SOURCES, sources_table
 from cotlib.search import Ledger, parm
 from cotlib.search.paths import candidates, run_paths
 from cotlib.search.replay import parm_bill
+from cotlib.train.published import tables as training
 
 NEAR = 0.1  # of the project: peak memory within a tenth of what the planner says
 PROMPT = "a photo of a red dog"
@@ -520,6 +521,9 @@ def test_the_document_has_the_printed_tables(capsys):
     printed = capsys.readouterr().out.strip()
     assert stored("planner") == printed, "put what python -m cotlib.models.published.planner prints into the document"  # fmt: skip
     assert stored("sources") == sources_table()
+    assert stored("training") == training.markdown(), (
+        "put what python -m cotlib.train.published.tables prints"
+    )
 
 
 def test_sources_say_where_a_licence_stands_and_sizes_are_those_of_the_files():

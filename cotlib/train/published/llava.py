@@ -31,6 +31,7 @@ from cotlib.kernels.linear_logprob import linear_logprob
 from cotlib.models.published.files import checkpoint_folder, open_weights
 from cotlib.models.published.llava import BEFORE, TURN, LlavaVerifier, load_tokenizer, read_questions, tokens
 from cotlib.models.published.llava_files import HEADS, load_llava, names_of
+from cotlib.resumable import fingerprint
 from cotlib.several import join_training, rank, wait, workers
 from cotlib.train.published import adapters, presets
 from cotlib.train.published.data import Dialogue, open_rgb, read_dialogues
@@ -38,7 +39,6 @@ from cotlib.train.published.loop import (
     Run,
     Watch,
     close,
-    fingerprint,
     finished,
     frozen_dtype,
     key_of,

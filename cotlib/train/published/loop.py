@@ -259,18 +259,6 @@ def key_of(*what: object) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(folder: Path) -> list:
-    """What tells a folder's weights from others without reading all of them: names, sizes, first and last MiB of the files."""
-    said = []
-    for file in sorted(set(open_weights(folder).files.values())):
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            ends = stream.read(2**20)
-            stream.seek(max(0, size - 2**20))
-            said.append([file.name, size, hashlib.sha256(ends + stream.read()).hexdigest()])
-    return said
-
-
 def finished(folder: Path, key: str) -> dict | None:
     """Metrics of the same run if it was finished in the folder before."""
     try:

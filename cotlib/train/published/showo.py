@@ -30,6 +30,7 @@ from cotlib.models.published.files import beside, checkpoint_folder, read_config
 from cotlib.models.published.showo import Showo
 from cotlib.models.published.showo_files import words_of
 from cotlib.models.published.showo_layout import TEXT
+from cotlib.resumable import fingerprint
 from cotlib.several import join_training, rank, wait, workers
 from cotlib.train.published import adapters, presets
 from cotlib.train.published.codes import pair_codes
@@ -39,7 +40,6 @@ from cotlib.train.published.loop import (
     Watch,
     close,
     dice,
-    fingerprint,
     finished,
     key_of,
     mixed,
