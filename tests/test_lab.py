@@ -249,6 +249,23 @@ def test_progress_file_damaged_or_unwritable(progress_file, tmp_path, monkeypatc
     assert store.get("predictions", "k")["points"] == 1.0
 
 
+def test_a_widgets_thread_and_a_cell_lose_nothing_of_each_other():
+    from threading import Thread
+
+    def answer(who):
+        for turn in range(30):
+            store.put("predictions", f"{who} {turn}", {"answer": turn})
+            store.spend("04", 0.5)
+
+    threads = [Thread(target=answer, args=(who,)) for who in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    record = store.load()
+    assert len(record["predictions"]) == 60 and record["notebooks"]["04"]["minutes"] == 30.0
+
+
 def test_the_form_keeps_a_prediction(monkeypatch):
     shown = []
     monkeypatch.setattr(predictions, "headless", lambda: False)

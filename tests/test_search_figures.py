@@ -247,6 +247,17 @@ def test_the_explorer_redraws_for_path_and_prompt(explored):
     assert "No path was dropped" in words.value
 
 
+def test_the_explorer_keeps_away_from_pyplot(explored, monkeypatch):
+    # JupyterLab's kernel answers widgets in a thread: a cell that ends meanwhile would draw and close a pyplot figure
+    monkeypatch.setattr(
+        "matplotlib.pyplot.figure", lambda *_, **__: pytest.fail("pyplot was asked for a figure")
+    )
+    widget = tree_explorer([explored])
+    before = widget.children[1].value
+    widget.children[0].children[1].value = 1
+    assert widget.children[1].value != before
+
+
 @pytest.fixture
 def contest():
     pictures = np.random.default_rng(1).integers(0, 255, (3, 4, 64, 64, 3), dtype=np.uint8)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -66,7 +67,9 @@ def ended(running: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
     finally:
         for process in running:
             process.kill()
-    return [(process.returncode, *text) for process, text in zip(running, said, strict=True)]
+    gloo = re.compile(r"^\[Gloo\].*\n", re.MULTILINE)  # torch 2.9 prints such lines
+    return [(process.returncode, gloo.sub("", printed), messages)
+            for process, (printed, messages) in zip(running, said, strict=True)]  # fmt: skip
 
 
 def prompts_file(folder: Path, count: int) -> Path:

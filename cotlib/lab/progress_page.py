@@ -57,6 +57,7 @@ def progress_html(who: Learner) -> str:
     body = ""
     for number, minutes, passed, of, made, mean in rows(who):
         share = 100 * passed / of if of else 0
+        tries = sum(who.checks.get(name, {}).get("attempts", 0) for name in BY_NOTEBOOK[number])
         bar = (
             '<span style="display:inline-block;width:7em;height:.6em;border:1px solid currentColor;border-radius:3px">'
             f'<span style="display:block;width:{share:.0f}%;height:100%;background:#0072b2"></span></span>'
@@ -64,7 +65,7 @@ def progress_html(who: Learner) -> str:
         cells = (
             number,
             f"{minutes:.0f} min" if minutes else "–",
-            f"{bar} {passed} of {of}" if of else "–",
+            f"{bar} {passed} of {of}{f', {tries} attempts' if tries else ''}" if of else "–",
             f"{made}" if made else "–",
             "–" if mean is None else f"{mean:.2f}",
         )

@@ -195,11 +195,11 @@ def path_tree_figure(entries: Sequence[Mapping], steps: int, *, right: Sequence[
     path   a path to lift out
     """
     from matplotlib import colormaps
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     shades = colormaps["cividis"].reversed()
-    fig, (ax, bars) = plt.subplots(1, 2, layout="constrained", figsize=(9.2, 0.235 * len(entries) + 1.1),
-                                   width_ratios=(4.2, 1), sharey=True)  # fmt: skip
+    fig = Figure(layout="constrained", figsize=(9.2, 0.235 * len(entries) + 1.1))
+    ax, bars = fig.subplots(1, 2, width_ratios=(4.2, 1), sharey=True)
     for y, entry in enumerate(entries):
         stop = entry["stopped"]
         if entry["path"] == path:

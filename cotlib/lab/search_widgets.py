@@ -43,7 +43,6 @@ class Explored:
 def tree_explorer(explored: Sequence[Explored]):
     """Dropdowns of prompts and paths; the tree, and below it the path's guesses or the dropped pictures. Returns the widget."""
     import ipywidgets as w
-    from matplotlib import pyplot as plt
 
     which = w.Dropdown(options=[(one.prompt, i) for i, one in enumerate(explored)], value=0, description="prompt",
                        layout={"width": "420px"})  # fmt: skip
@@ -56,7 +55,6 @@ def tree_explorer(explored: Sequence[Explored]):
         figure = path_tree_figure(one.entries, one.guesses.shape[1], right=one.right, path=lifted)
         tree.value, shown_width = compact_png(figure)
         tree.width = str(shown_width)
-        plt.close(figure)
         nothing = lifted is None and all(entry["stopped"] is None for entry in one.entries)
         strip.layout.display = "none" if nothing else None
         strip.value = png_bytes(dropped_frame(one) if lifted is None else path_frame(one, lifted))
@@ -65,7 +63,7 @@ def tree_explorer(explored: Sequence[Explored]):
     which.observe(redraw, names="value")
     path.observe(redraw, names="value")
     redraw()
-    return w.VBox([w.HBox([which, path]), tree, words, strip])
+    return w.VBox([w.HBox([which, path], layout={"flex_flow": "row wrap"}), tree, words, strip])
 
 
 def path_options(one: Explored) -> list[tuple[str, int]]:

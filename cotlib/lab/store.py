@@ -14,9 +14,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+_alone = threading.RLock()  # JupyterLab's kernel answers a widget in one thread while a cell runs in another
 _memory: dict[str, dict] = {}  # by path: what could not be written
 
 
@@ -42,21 +44,23 @@ def load() -> dict:
 
 def put(part: str, key: str, entry: dict) -> None:
     """Store `entry` under record[part][key], with the time (UTC, to the second)."""
-    record = load()
-    record[part][key] = entry | {"when": datetime.now(UTC).isoformat(timespec="seconds")}
-    _write(record)
+    with _alone:
+        record = load()
+        record[part][key] = entry | {"when": datetime.now(UTC).isoformat(timespec="seconds")}
+        _write(record)
 
 
 def spend(notebook: str, minutes: float) -> None:
     """Adds minutes to a notebook, named by its number."""
-    put(
-        "notebooks", notebook, {"minutes": round(get("notebooks", notebook).get("minutes", 0.0) + minutes, 3)}
-    )
+    with _alone:
+        before = get("notebooks", notebook).get("minutes", 0.0)
+        put("notebooks", notebook, {"minutes": round(before + minutes, 3)})
 
 
 def call_me(name: str) -> None:
     """Keeps the name that a learner chose, on one line and at most 40 characters; "" takes it away."""
-    _write(load() | {"name": " ".join(name.split())[:40]})
+    with _alone:
+        _write(load() | {"name": " ".join(name.split())[:40]})
 
 
 def _write(record: dict) -> None:

@@ -151,7 +151,7 @@ THREE_TASKS = Exercise(
         ),
         Mistake(
             "fallback missing",
-            "When no promising path is left you return path 0. Take the stopped path with the highest POTENTIAL.",
+            "When no promising path is left you return path 0. Take the stopped path with the highest POTENTIAL at its stop.",
             lambda c, p, f, a, b: _search(c, p, f, a, b, fallback="first"),
         ),
         Mistake(
