@@ -30,6 +30,7 @@ from cotlib.models.published.showo_layout import ShowoConfig  # noqa: E402
 from cotlib.search import orm, parm  # noqa: E402
 from cotlib.verifying.answers import filtered_p_yes  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 N = 5
 TINY = Sizes(
     "tiny", ShowoConfig(tokens=25, codes=16, text_codes=60), width=32, layers=2, heads=2, slots=18, words=2,
@@ -43,15 +44,6 @@ def stronger(model: torch.nn.Module, scale: float = 0.3) -> None:
     for p in model.parameters():
         if p.ndim > 1:
             p.normal_(0, scale, generator=chance)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small lose time when two threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,9 @@
 import pytest
 import torch
 from kernel_tools import (
-    CAPABILITIES,
     DEVICE,
     DTYPES,
     PLACES,
-    check_builds,
-    check_ones,
     needs_triton,
     run_kernels,
 )
@@ -84,17 +81,6 @@ def kernel_refuses_float64():
 @pytest.mark.parametrize("place", PLACES)
 def test_kernel(place, request):
     run_kernels(request, place)
-
-
-@needs_triton
-@pytest.mark.parametrize("capability", CAPABILITIES)
-def test_compiles_without_spills(capability):
-    check_builds(module, capability)
-
-
-@needs_triton
-def test_compiles_with_ones():
-    check_ones(module)
 
 
 X, E = case(2, 3, 4)

@@ -36,6 +36,7 @@ from cotlib.train import stages
 from cotlib.train.published import adapters, codes, llava, loop, presets, showo
 from cotlib.train.published.data import Dialogue, open_rgb, read_dialogues, read_pairs, read_records
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ASK = "Is it {prompt}?"
 THINGS = ("a dog", "a dog", "two cats", "two cats")  # the picture decides, not the question
 RIGHT = (True, False, False, True)
@@ -55,15 +56,6 @@ def same(a: dict, b: dict) -> bool:
 def one_sentence(error) -> str:
     assert "\n" not in str(error.value)
     return str(error.value)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Layers this small are slower on two cores than on one, the more so when others work there as well."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Killed(Exception):
