@@ -43,6 +43,7 @@ SOURCES = (
     Source("GenEval's detector, Mask2Former", "facebook/mask2former-swin-small-coco-instance", 0.28, "`--judge`, a folder that holds both", "other", TAG),
     Source("GenEval's colours, CLIP ViT-L/14", "openai/clip-vit-large-patch14", 1.7, "`--judge`, a folder that holds both", "not seen", "its code is MIT; read its page"),
     Source("Janus-Pro 1 B", "deepseek-community/Janus-Pro-1B", 4.2, "`--model`", "unclear", "tag MIT, but upstream's page puts the weights under the DeepSeek Model License, which restricts use"),
+    Source("... 7 B", "deepseek-community/Janus-Pro-7B", 14.8, "`--model`", "unclear", "as the one of 1 B"),
 )  # fmt: skip
 
 
