@@ -356,7 +356,14 @@ def amdahl_explorer(parts: Mapping[str, Timing]):
     shares = shares_of(parts)
     part = w.Dropdown(options=sorted(shares, key=shares.get, reverse=True), description="part")
     factor = w.FloatLogSlider(
-        value=10.0, base=10, min=0, max=3, step=0.1, description="times as fast", readout_format=".0f"
+        value=10.0,
+        base=10,
+        min=0,
+        max=3,
+        step=0.1,
+        description="times as fast",
+        readout_format=".0f",
+        style={"description_width": "initial"},
     )
     words = w.HTML()
 

@@ -34,7 +34,7 @@ def planner_slider(gb: float = 16):
         options=[(label, key) for key, (label, *_) in VERIFIERS.items()], description="verifier", **wide
     )
     count = w.IntSlider(value=20, min=1, max=40, description="candidates", continuous_update=False, **wide)
-    turn = w.Checkbox(description="one after the other (best-of-N)", **wide)
+    turn = w.Checkbox(description="one by one (best-of-N)", **wide)
     judge = w.Checkbox(description="GenEval's judge too", **wide)
     words, picture = w.HTML(), picture_widget()
 

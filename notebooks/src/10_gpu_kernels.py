@@ -3,6 +3,9 @@
 #
 # <!-- badges -->
 #
+# What a search can afford is decided by how fast it draws. "Write a kernel" is the usual advice, and often the wrong one: most of the time is somewhere else, or need not be spent at all. Here you find out where it goes, how little it
+# could be, and which of three remedies helps: leaving work out, doing it together, or fusing it.
+#
 # After this notebook you can
 #
 # - measure what your device can do at most, and say of any operation how long it takes *at the least*;
@@ -53,7 +56,7 @@ def source(function):
 # You time an operation: 3 milliseconds. Is that good? A stopwatch cannot say. It tells how long something takes, never how long it *would have to* take. For that you need the device's **ceilings**:
 #
 # - **bandwidth**: how many bytes a second it can read and write;
-# - **peak**: how many operations on numbers it can do a second (**FLOP**, floating-point operations);
+# - **peak**: how many operations on numbers it can do a second (**FLOP**: floating-point operations);
 # - the **price of a call**: how long it takes to ask for anything, however small. On a GPU it is called a *launch*.
 #
 # Data sheets promise all three. Measure them, with the simplest thing that needs nothing else: a copy for the first, a large matrix product for the second, a tiny copy for the third. (Each is the fastest of many calls, as a ceiling is what nothing passes. On a processor all times here are those of *one core*:
@@ -71,7 +74,8 @@ roofs = [ceiling(DEVICE, DTYPE)] + ([ceiling("cpu")] if GPU else [])
 home = roofs[0]
 show(
     figures.copy_figure(roofs),
-    alt="Time of a copy against its size. Up to some kilobytes it hardly grows: that is the price of a call. Then it grows, gently while the cache holds the data and steeply beyond. "
+    alt="Time of a copy against its size, both on logarithmic scales. Up to some kilobytes the curve is flat, on the dotted line of a call's price. Then it rises, first well below the dashed line of the memory's bandwidth, "
+    "while the cache holds the data, and meets that line at the largest sizes. "
     + "; ".join(
         f"{r.name}: {1e6 * r.call:.1f} microseconds a call, {r.bandwidth / 1e9:,.0f} GB/s at the end"
         for r in roofs
@@ -89,7 +93,7 @@ reveal("10-ridge", answers[int(np.searchsorted([1, 20, 100], home.ridge))])
 # Read the curve from left to right.
 #
 # - **Flat** (the dotted line): a copy of 1 KiB takes as long as one of 4 KiB. You pay for the call, not for the bytes.
-# - **Gentle**: the data fits into a **cache**, a small fast memory beside the arithmetic.
+# - **Rising, below the dashed line**: the data fits into a **cache**, a small fast memory beside the arithmetic.
 # - **On the dashed line**: everything comes from memory. Twice the bytes, twice the time.
 #
 # The last number printed is the device's **ridge**: the FLOP it does while one byte comes from memory. An operation with fewer FLOP a byte waits for memory, whatever you do to its arithmetic. One with more waits for the arithmetic.
@@ -114,7 +118,7 @@ source(masked_sample.cost)
 # | `qknorm_rope_kv` | from a layer's projection to its attention: normalise queries and keys, turn them, store keys and values beside the text's |
 # | `linear_logprob` | log-probabilities of given codes straight from hidden states, with gradients: what DPO needs |
 #
-# With the course's own sizes (on a GPU those of Show-o), twenty candidates, and two thirds of the tokens hidden, which is the mean over the rounds. Before you look: which of them are held up by arithmetic?
+# With the course's own sizes (on a GPU those of Show-o), twenty candidates, and two thirds of the tokens hidden, about the mean over the rounds. Before you look: which of them are held up by arithmetic?
 
 # %%
 TOKENS, CODES, WIDTH, HEADS, HEAD = (1024, 8192, 2048, 32, 64) if GPU else (64, 1024, 128, 4, 32)
@@ -149,7 +153,7 @@ show(
 )
 
 # %% [markdown]
-# This is a **roofline** (Williams et al., 2009). Left of the ridge the roof is a slope, right of it flat. A hollow mark is the best that any program for that task could do here. Two things follow without timing anything:
+# This is a **roofline** (Williams, Waterman and Patterson, 2009). Left of the ridge the roof is a slope, right of it flat. A hollow mark is the best that any program for that task could do here. Two things follow without timing anything:
 #
 # - `masked_sample` does five FLOP for each logit it reads. All there is to win is *reading the logits once instead of many times*. That is what **fusing** means: several steps in one
 #   kernel, with what lies between them kept in registers (the few numbers right at the arithmetic) instead of memory.
@@ -173,7 +177,7 @@ if tried.rows:
     )
 
 # %% [markdown]
-# The interpreter checks numbers. About speed it says nothing; it is thousands of times slower. So without a GPU you will see timings of *plain torch* only, as usually written and rewritten. They show how far from the floor plain code is.
+# The interpreter checks numbers. About speed it says nothing: it is slower than anything else here. So without a GPU you will see timings of *plain torch* only, as usually written and rewritten. They show how far from the floor plain code is.
 #
 # ### 3.1 The smallest one: signs to a code
 #
@@ -192,22 +196,7 @@ print(tried.text("lfq_pack"))
 # 3. *Compute* in registers. `tl.sum(..., axis=1)` is a reduction along the row.
 # 4. *Store*, with a mask again.
 #
-# What takes three steps and two temporary tensors in torch is one read and one write.
-#
-# ### Exercise, optional: a kernel of your own · difficulty 4 of 5 · 20 minutes
-#
-# Write guidance as a kernel: `out = (1 + w) cond - w uncond`, over n numbers. Each program does `BLOCK` of them. `cond`, `uncond` and `out` are pointers: `cond + place` points to number `place`. The check runs it in the interpreter (on a GPU, compiled) with
-# several n, and looks behind the end of `out`, too.
-
-
-# %%
-def my_guide(cond, uncond, out, n, w, BLOCK: tl.constexpr):
-    """One program: BLOCK of the n numbers."""
-    ...  # place = ...; tl.load(pointer, mask=...); tl.store(pointer, value, mask=...)
-
-
-check("guide_kernel", my_guide)
-# solution("guide_kernel")
+# What takes three steps and two temporary tensors in torch is one read and one write. At the end of section 3 you write one yourself.
 
 # %% [markdown]
 # ### 3.2 Drawing codes
@@ -228,7 +217,8 @@ show(
 #
 # ### Exercise: draw by inverse CDF · difficulty 2 of 5 · 10 minutes
 #
-# `logits` [R, V], `uniforms` [R], `temperature`. Return the codes [R] and their log-probabilities [R], both after the logits were divided by the temperature. A code with probability 0 must never be drawn, not even at u = 0.
+# Input: `logits` [R, V], `uniforms` [R] from 0 up to, but without, 1, and a number `temperature`. Output: the codes [R] and their log-probabilities [R], both after the logits were divided by the temperature. A code with probability 0 must never be drawn, not even
+# at u = 0.
 
 
 # %%
@@ -305,7 +295,7 @@ reveal("10-draw", round(faster, 1))
 #
 # ### Exercise: the k-th smallest, bit by bit · difficulty 3 of 5 · 15 minutes
 #
-# `keys`: whole numbers [B, N], 0 to 2^bits - 1. k counts from 1. Return the k-th smallest key of each row [B], by counting alone.
+# Input: `keys`, whole numbers [B, N] from 0 to 2^bits - 1, equal ones among them; `k`, one number for all rows, counted from 1. Output: the k-th smallest key of each row [B], found by comparing and counting alone.
 
 
 # %%
@@ -356,7 +346,7 @@ for name, form in plain.items():
 print("     1 launch: kernel")
 
 # %% [markdown]
-# On a processor the sort is no bad idea: the row is tiny, and our exact reference takes *longer*, since it also settles ties. Measured against the least time both look hopeless, and it does not matter at all: microseconds in a round of tens of milliseconds. Section 7 makes that an argument. On a GPU each operation
+# On a processor the sort is no bad idea: the row is tiny, and our exact reference does *more*, since it also settles ties. Measured against the least time both look hopeless, and it does not matter at all: microseconds in a round of tens of milliseconds. Section 7 makes that an argument. On a GPU each operation
 # is a launch, and there the count in the last lines is what is paid.
 #
 # ### 3.4 Between projection and attention
@@ -406,7 +396,7 @@ print("     1 launch: kernel")
 #
 # ### Exercise: log-sum-exp in one pass · difficulty 3 of 5 · 15 minutes
 #
-# `x` [R, V], `block`: numbers to read at a time; the last block may be shorter. Rows can begin with `-inf` (codes that are ruled out).
+# Input: `x` [R, V], and `block`, how many numbers to read at a time; the last block may be shorter. Rows can begin with `-inf` (codes that are ruled out). Output: log-sum-exp of each row [R].
 
 
 # %%
@@ -455,7 +445,7 @@ for name, rows, codes in (("here", ROWS, CODES), ("Show-o 512, 20 pictures", 20 
     )
 
 # %% [markdown]
-# No time is to be won here: matrix products are all of it, and they are at the roof already. This kernel is for *memory*, and for *precision*, which is section 5.
+# No time is to be won here: matrix products are all of it, and they are at the roof already. (A little more than 100 % only says how well the roof was measured.) This kernel is for *memory*, and for *precision*, which is section 5.
 #
 # ### 3.6 All of them under the roof
 
@@ -479,7 +469,7 @@ reached = {
 }
 show(
     figures.roofline_figure(roofs, measured),
-    alt="The same roofline with what was measured: filled marks below the hollow ones, the small filled mark for the first form of each. The best form reaches of the possible: "
+    alt="The same roofline with what was measured: below each hollow mark the filled ones of its forms, the small one for the first. Matrix products reach the roof or nearly; the others hang far below it. The best form reaches of the possible: "
     + ", ".join(f"{name} {share:.0%}" for name, share in reached.items())
     + ".",
 )
@@ -487,6 +477,22 @@ show(
 # %% [markdown]
 # Two groups. What consists of matrix products is near its roof without any effort: others have done the work. What consists of many small steps hangs far below. *That* is where kernels can win, as a factor. Whether the factor matters is another question, and it comes last.
 #
+# ### Exercise, optional: a kernel of your own · difficulty 4 of 5 · 20 minutes
+#
+# You have read four kernels. Now write one: guidance, `out = (1 + w) * cond - w * uncond`, over n numbers. Each program does `BLOCK` of them. `cond`, `uncond` and `out` are pointers: `cond + place` points to number `place`. The check runs it in the interpreter (on a GPU, compiled) with
+# several n, and looks behind the end of `out`, too. Triton reads the source of your function, so leave its arguments as they are.
+
+
+# %%
+def my_guide(cond, uncond, out, n, w, BLOCK: tl.constexpr):
+    """One program: BLOCK of the n numbers."""
+    ...  # place = ...; tl.load(pointer, mask=...); tl.store(pointer, value, mask=...)
+
+
+check("guide_kernel", my_guide)
+# solution("guide_kernel")
+
+# %% [markdown]
 # ## 4 Algebra beats fusion
 #
 # Before you make a step faster, ask whether it has to be done at all. The cheapest kernel is the one that is never launched.
@@ -547,7 +553,7 @@ print(*(f"{timing}   {name}" for name, timing in times.items()), sep="\n")
 reveal("10-guidance", round(100 * times["before_head"].median / times["after_head"].median))
 
 # %% [markdown]
-# Half the head, no pass over the logits, and *less* rounding error on top: the logits are rounded once instead of twice and then stretched. The kernel you wrote in 3.1 is not needed by anybody. It was a good exercise.
+# Half the head, no pass over the logits, and *less* rounding error on top: the logits are rounded once instead of twice and then stretched. The kernel of the last exercise is not needed by anybody. It was a good exercise.
 #
 # ### 4.2 The ladder
 #
@@ -580,7 +586,7 @@ show(
     + f". The last is {climbed:.1f} times as fast as the first.",
 )
 # %% [markdown]
-# Not one kernel in it, and not one code changed. Where does each gain come from?
+# Not one kernel in it, and from the second rung on not one code changed. Where does each gain come from? (Inverse CDF: 3.2. Guidance before the head: 4.1.)
 #
 # - **One batch**: ten small problems become one large one. A matrix product needs size to reach its peak, and every call is paid once instead of ten times.
 # - **Text once**: the text never sees the image ([02](02_token_generation.ipynb)), so its keys and values are the same in every round and for every candidate.
@@ -620,7 +626,7 @@ print(f"in one piece and in two: largest difference {split_off:.0e}")
 # Half precision (bfloat16) is often the largest single gain on a GPU. But a bfloat16 has 8 bits for its digits: a logit of 20 is known to about 0.06. DPO subtracts log-probabilities of two pictures, and again those of the reference. What is left of a margin?
 #
 # Take the base as reference, and as policy a point on the way to the generator tuned by DPO: 2 %, 10 % and 100 % of the change in its weights. Hidden states and head are rounded to bfloat16 for *all* forms, so that nothing but the logits differs: kept in bfloat16 and summed in float32 afterwards (as usually
-# written), or computed in float32 (as `linear_logprob` does), against float64.
+# written), or computed in float32 (as `linear_logprob` does), against float64. A margin here is that of [08](08_dpo.ipynb): log p of one picture minus that of the other, minus the same difference of the reference.
 
 # %%
 import copy
@@ -704,10 +710,10 @@ show(
 )
 
 # %% [markdown]
-# The error is the same on all three panels; the margin is not. In the first updates it is as large as the margin itself: the share of pairs "in the right order" and the margin that you watch are mostly rounding. Later nobody notices.
+# Mind the scales: the error is about the same on all three panels, the margin is not. In the first updates the error is as large as the margin itself: the share of pairs "in the right order" and the margin that you watch are mostly rounding. Later nobody notices.
 #
 # Does it ruin DPO? The last column says no: what a pair pulls with, $\sigma(-\beta m)$ at $\beta=0.1$, hardly feels an error of a fraction of a nat. It ruins what you *read*, and whatever takes the exponential of a difference of log-probabilities, as policy gradients do. And the error grows with the number of tokens and of codes. Here are random numbers in Show-o's sizes,
-# 650 hidden tokens and 8,192 codes, as `bench/linear_logprob.py` measured them:
+# 650 hidden tokens and 8,192 codes, as `bench/linear_logprob.py` measured them, with torch's own fused function beside:
 
 # %%
 for row in figures.stored_rows("linear_logprob_error.csv"):
@@ -747,9 +753,10 @@ else:
 print(missing)
 
 # %% [markdown]
-# In the first figure everything right of the line is time that neither bytes nor arithmetic explain. A mark *left* of it is no mistake: that floor is the memory's, and the data of a small case stays in the cache (section 1).
+# In the first figure everything right of the line is time that neither bytes nor arithmetic explain; the scale is logarithmic. A mark *left* of it is no mistake: that floor is the memory's, and the data of a small case stays in the cache (section 1).
 #
-# The second file is about whole searches, best of 20 and PARM, with random weights in the shapes of Show-o and LLaVA-OneVision (smaller ones on a processor): from the released loop to ours, one exact change after the other.
+# The second file is about whole searches, best of 20 and PARM: on the course's own models, and, with random weights, in the shapes of Show-o and LLaVA-OneVision (smaller ones on a processor). There each line keeps the changes of the lines above and adds one, from the released loop to ours. All of them ask the
+# same questions and find the same paths; only the last line of PARM is no exact change, since it asks later.
 
 # %%
 searches = figures.stored_rows("search.csv")
@@ -801,7 +808,8 @@ print(
 figures.amdahl_explorer(parts)
 
 # %% [markdown]
-# Choose a part and how many times as fast it becomes. That is the plain answer for this model on this device: most of the time goes into matrix products and attention, which others have tuned for years. In a larger model their share is larger still.
+# Choose a part and how many times as fast it becomes. That is the plain answer for this model on this device: most of the time goes into matrix products and attention, which others have tuned for years. In a larger model their share is larger still: matrix products
+# grow with the square of the width, the small steps with the width.
 #
 # ### The other case: nothing but calls
 #
@@ -829,8 +837,8 @@ print(
 )
 
 # %% [markdown]
-# On a processor a call costs next to nothing, and the arithmetic is all. On a large GPU it is the other way round: the products of this small round are done in a fraction of a millisecond, while hundreds of launches wait in line. There fusing pays, and recording the whole round once, as a **CUDA graph**, pays more. It needs steps that never wait for the host. That is one more reason to pass the
-# uniforms in, and to take k from the schedule.
+# On a processor a call costs next to nothing, and the arithmetic is all. On a large GPU the same count gives the opposite: the products of this small round are done in a fraction of a millisecond, while hundreds of launches wait in line. There fusing should pay, and recording the whole round once, as a **CUDA graph**, should pay
+# more; rows of a GPU in section 6 say whether they do. A recorded round must never wait for the processor that asks for it. That is one more reason to pass the uniforms in, and to take k from the schedule.
 #
 # So before writing a kernel, ask in this order:
 #

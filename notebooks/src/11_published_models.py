@@ -3,6 +3,9 @@
 #
 # <!-- badges -->
 #
+# Ten notebooks of pictograms: does any of it carry over to models that draw photographs? The code does, unchanged, and that is worth seeing. What is new at that size are three ways to lose an evening: a checkpoint that is read wrongly, an answer
+# that is read wrongly, and a run that does not fit or takes ten times as long as you thought.
+#
 # After this notebook you can
 #
 # - open a published checkpoint and say what lies in it, under which names, and what a loader has to refuse;
@@ -13,7 +16,7 @@
 #
 # <!-- facts -->
 #
-# It needs nothing from the earlier notebooks but their words; PARM is from [06](06_parm.ipynb), masked rounds are from [02](02_token_generation.ipynb). With the
+# It needs nothing from the earlier notebooks but their words; PARM is from [06](06_parm.ipynb), masked rounds are from [02](02_token_generation.ipynb); the rest is in the [glossary](00_welcome.ipynb#Glossary). With the
 # published weights and a GPU it runs on them. Without, the same cells run on **tiny random checkpoints in the same formats**, made on the spot; where it matters, a line above the figure says so.
 
 # %% tags=["setup"]
@@ -63,7 +66,7 @@ print(f"{note or 'Published weights: '}generator {cast.folders[0].name}, verifie
 #
 # ## 1 What changes, and what does not
 #
-# This course has two interfaces that matter: an `ImageTokenModel` turns a prompt and codes into logits over codes, and codes into a picture; a `Verifier` turns a question,
+# This course has two **interfaces** that matter, lists of what a part can be asked, whatever is inside: an `ImageTokenModel` turns a prompt and codes into logits over codes, and codes into a picture; a `Verifier` turns a question,
 # a prompt and a picture into P(yes). Everything you have met works on these two, the loop over steps, best-of-N, PARM, the ledger. So nothing of it is written again here:
 
 # %%
@@ -86,12 +89,12 @@ print(f"{'':24}{'pictograms':>14}{'published':>14}")
 for what, small, large in rows:
     print(f"{what:24}{small!s:>14}{large!s:>14}")
 print(
-    f"\nits questions: {', '.join(verifier.questions)}; yes from P(yes) {verifier.thresholds[0]} and {verifier.thresholds[1]}"
+    f"\nthe verifier's questions: {', '.join(verifier.questions)}; clear from P(yes) {verifier.thresholds[0]} on, promising from {verifier.thresholds[1]} on"
 )
 
 # %% [markdown]
-# The right column is of the published models, also where the tiny ones stand in. What changes is the scale, a thousandfold, and with it *where the difficulty is*: the search is the same twenty lines, but a wrong mask or
-# a misread answer no longer shows in a picture at once, and a run that does not fit costs an evening. This notebook is about those three things: **formats, readings, costs**.
+# The right column is of the published models, also where the tiny ones stand in. What changes is the scale, a thousandfold and more, and with it *where the difficulty is*: the search is the same, but a wrong mask or
+# a misread answer no longer shows in a picture at once. So the rest of this notebook is about **formats, readings, costs**.
 #
 # ## 2 A folder of weights
 #
@@ -184,14 +187,14 @@ text = model.text_ids(PROMPT)
 print("text:", text)
 show(
     sequence_figure(model, PROMPT),
-    alt=f"129 places for the text, filled from the right: {129 - len(text)} pads, then {len(text)} tokens of text with their marks; then soi, {model.tokens} image tokens, "
-    f"here all masked, and eoi: {129 + model.tokens + 2} places in all. Below, the ids around the border.",
+    alt=f"A bar of {129 + model.tokens + 2} places. The first 129 are for the text and filled from the right: {129 - len(text)} pads, then {len(text)} tokens of text with their marks; then soi, {model.tokens} image tokens, "
+    "here all masked, and eoi. Below, enlarged, the tokens around the border with their ids.",
 )
 
 # %% [markdown]
 # - **Pads on the left.** All prompts end just before place 129, so the picture always begins there.
 # - **One vocabulary.** Text takes ids 0 to 50,294, Show-o's ten own marks follow, then 8,192 image codes from 50,305 on, and the mask is the last, 58,497. Predicting an image token *is* predicting a word.
-# - **soi and eoi** frame the picture; `t2i` says what is asked for; bos and eos are one and the same token in Phi.
+# - **The marks**: `soi` and `eoi`, start and end of the image, frame the picture; `t2i`, text to image, says what is asked for; `bos` and `eos`, beginning and end of the text, are one and the same token in Phi.
 #
 # ### Who sees whom
 #
@@ -201,7 +204,7 @@ show(
 # %%
 predict(
     "11-mask",
-    "Of all pairs (row, column) of the whole sequence of this prompt, how many per cent may look?",
+    "Of all pairs of places in the whole sequence of this prompt, pads included: in how many per cent may the first look at the second?",
     low=0,
     high=100,
     unit="%",
@@ -268,14 +271,17 @@ for name, size in (("Show-o 256", SHOWO_256), ("Show-o 512", SHOWO_512)):
 released, step = SHOWO_256.released_step_flops(), SHOWO_256.step_flops(20, 128)
 
 # %% [markdown]
-# The difference is rounding (with half precision more of it). The saving is not dramatic, since a picture is far longer than its prompt: what costs most, the picture's own places, cannot be left out. Most of what is saved are the pads; to keep the text's keys and values, the famous cache, adds little here.
+# The difference is rounding (with half precision more of it). The saving is not dramatic, since a picture is far longer than its prompt: what costs most, the picture's own places, cannot be left out. Most of what is saved at 256 pixels are the pads; the famous cache, the text's keys and values kept, adds little here. The larger
+# the picture, the smaller both.
 #
 # ## 4 Image tokens: thirteen signs
 #
 # The tokenizer of notebook 01 rounds five numbers to four levels each. MAGVIT-v2 is even simpler: an encoder makes **13 numbers** for each patch of 16 x 16 pixels, and of each only the *sign* is kept. Thirteen signs are a number between 0 and 8,191: the code.
 # There is no codebook to look anything up in, hence **look-up-free quantisation**.
 #
-# code = Σ_c [z_c > 0] · 2^(12 − c),  z_c the encoder's number c at that place, c from 0.
+# $$\text{code}=\sum_{c=0}^{12}\,[z_c>0]\;2^{12-c}$$
+#
+# $z_c$ is the encoder's number $c$ at that place; $[\dots]$ is 1 where the condition holds and 0 elsewhere.
 #
 # Let it encode a drawing of ours, a dog on paper, seen from near:
 
@@ -338,11 +344,11 @@ print(f"\n{len(visual)} visual tokens, {asked} text tokens; yes is id {verifier.
 # %% [markdown]
 # The wording is ours; it stands in `data/questions.json`. A model that was fine-tuned on other words must be asked in those: write them into a file of the same form and give it as `questions=...` (the paper's are in its sections 3 and 4, the released code's in its file `selector.py`).
 #
-# The answer is one word. Nobody lets the model *write* it; the logits of the first word are enough. And of those only the spellings of yes and no matter:
+# The answer is one word. The model need not *write* it; the logits of the first word are enough. And of those only the spellings of yes and no matter:
 #
-# P(yes) = σ(margin),  margin = log Σ exp(logits of yes, Yes) − log Σ exp(logits of no, No),
+# $$P(\text{yes})=\sigma(m),\qquad m=\log\sum_{i\,\in\,\{\text{yes, Yes}\}}e^{z_i}-\log\sum_{i\,\in\,\{\text{no, No}\}}e^{z_i}$$
 #
-# with σ the logistic function.
+# $z_i$ are the logits, $m$ is the margin of [04](04_orm.ipynb), and $\sigma(m)=1/(1+e^{-m})$.
 #
 # ### Exercise: P(yes) from all spellings · difficulty 2 of 5 · 10 minutes
 
@@ -392,7 +398,7 @@ show(
     readings_figure(
         margins.tolist(), {"from the margin": plain_read.tolist(), "released code": their_read.tolist()}
     ),
-    alt=f"The reading from the margin rises smoothly. The released one is 0 below P(yes) 0.2 and 1 above 0.8: {distinct} value for everything from 0.81 to 0.99.",
+    alt=f"The reading from the margin rises smoothly. The released one is 0 below P(yes) 0.2 and 1 above 0.8: {distinct} value for everything from 0.81 to 0.99. In between the two lines are one.",
 )
 
 # %% [markdown]
@@ -403,7 +409,7 @@ show(
 #
 # Now the search, line for line the one of notebook 06. `Watcher` only keeps a small copy of each picture that the verifier is shown.
 #
-# A random verifier has no opinion, and its answers crowd somewhere. So that all branches of the search are seen, thresholds for it are taken from its own answers about other paths: one answer in seven counts as clear, one in two as promising. With published weights the verifier's own thresholds, one half, are used.
+# A random verifier has no opinion, and its answers crowd in a narrow range. So that all branches of the search are seen, thresholds for it are taken from its own answers about other paths: one answer in seven counts as clear, one in two as promising. With published weights the verifier's own thresholds, one half, are used.
 
 # %%
 N = 6
@@ -427,7 +433,8 @@ show(
     alt=f"{note}A row for each of {N} paths, some of their guesses from left to right with the answer to CLARITY below each; blue means clear. There POTENTIAL is asked once: green goes on, red stops. {len(stopped)} paths stopped; "
     f"path {outcome.chosen[0] + 1} has the star.",
 )
-print("ledger:", ledger.as_dict())
+print(f"{ledger.generator_token_passes:,} token passes, {ledger.decodes} pictures decoded; asked: "
+      + ", ".join(f"{question} {times}" for question, times in ledger.verifier_calls.items()) + f"; {ledger.seconds:.1f} s")  # fmt: skip
 
 # %% [markdown]
 # Read a row: a guess of the whole picture after each step; CLARITY is asked until the first yes; there POTENTIAL decides, once; what is left is asked FINAL, and the surest yes is handed over. It is drawn as in the paper's figure of PARM, but from this run. (Where many steps were asked, some columns are left out.)
@@ -446,7 +453,7 @@ print(f"token passes saved: {saved:.0%}; questions: {sum(ledger.verifier_calls.v
 # %% [markdown]
 # ## 7 Who takes the time
 #
-# Already in notebook 06 asking ate part of what stopping saved. Here the verifier is more than five times as large as the generator, and reads some 920 tokens for each question. What that means can be **counted** before anything is run: a matrix product with m numbers takes 2 m operations a token, attention 4 D a pair of tokens and layer.
+# Already in notebook 06 asking ate part of what stopping saved. Here the verifier is more than five times as large as the generator, and reads some 920 tokens for each question. What that means can be **counted** before anything is run: a matrix product with m numbers takes 2 m operations a token, attention 4 D a pair of tokens and layer, with D the width.
 #
 # Take PARM with twenty candidates, all of them clear for the first time after step 10 (the paper reports 8 to 12 of 18), and let half of them be rejected there.
 
@@ -475,9 +482,9 @@ share = search.verifier / search.total
 reveal("11-share", round(100 * share))
 show(
     work_figure(searches),
-    alt="Operations for one prompt, counted at the published sizes, by generator, decoder and verifier. "
+    alt="Operations for one prompt, counted at the published sizes, by generator, decoder and verifier. In every PARM the verifier's part is by far the longest. "
     + "; ".join(
-        f"{name} {work.total / 1e12:,.0f} TFLOP, {work.verifier / work.total:.0%} of it the verifier's"
+        f"{name}: {work.total / 1e12:,.0f} TFLOP, {work.verifier / work.total:.0%} of it the verifier's"
         for name, work in searches.items()
     )
     + ".",
@@ -485,8 +492,8 @@ show(
 
 # %% [markdown]
 # - **Judging outweighs generating.** Twenty paths through ten CLARITY questions each cost several times what all drawing costs.
-# - **Stopping saves what is cheap.** It spares a quarter of the drawing and nothing of the asking. Compare the second and the third bar: hardly a difference.
-# - **Asking later saves what is dear.** Nothing is clear in the first steps; who asks from step 7 on spares six questions of ten. It is the largest saving in the figure, and needs no new idea: `ask_from`.
+# - **Stopping saves what is cheap.** It spares a quarter of the drawing and next to nothing of the asking: a stopped path is only not asked FINAL. Compare the second and the third bar: hardly a difference.
+# - **Asking later saves what is dear.** In the paper nothing is clear in the first steps; who asks from step 7 on spares six questions of ten. It is the largest saving in the figure, and needs no new idea: `ask_from`.
 #
 # What would be right at *equal* cost? For the price of this PARM, how many candidates could best-of-N draw and ask?
 
@@ -502,7 +509,7 @@ print(
 )
 
 # %% [markdown]
-# The paper compares PARM with ORM at the same *number* of candidates, 20. By operations the fair rival is the one printed above. The paper does not show it; [notebook 09](09_together.ipynb) made it in our world.
+# The paper compares PARM with ORM (outcome reward model: best-of-N, each finished picture asked once) at the same *number* of candidates, 20. By operations the fair rival is the one printed above. The paper does not show it; [notebook 09](09_together.ipynb) made it in our world.
 #
 # Seconds are another matter. An operation takes as long as the card, the kernels and the batch let it. The following lines divide the count by an **assumed** speed, a fixed share of what each data sheet promises; they are a rule of thumb and no measurement.
 
@@ -528,7 +535,7 @@ show(
 )
 for gb, other in ((16, crew), (16, Crew(four_bit=True)), (24, crew), (16, Crew(SHOWO_512, four_bit=True))):
     size = "512" if other.generator is SHOWO_512 else "256"
-    print(f"{gb} GB, Show-o {size}, verifier {'in 4 bits' if other.four_bit else 'in half precision'}: {advice(plan(other, gb), gb)}")  # fmt: skip
+    print(f"{gb} GB, Show-o {size}, verifier {'in 4 bits' if other.four_bit else 'in half precision'}:\n   {advice(plan(other, gb), gb)}")  # fmt: skip
 
 # %%
 planner_slider(gb=round(GB))
@@ -559,17 +566,18 @@ print(f"planned {planned[highest] / 1e6:,.0f} MB ({highest}), held {peak.bytes /
 # %% [markdown]
 # ## 9 What the paper measured
 #
-# The weights behind these numbers are the ones this notebook can load, and the numbers are the paper's (Show-o 256 on GenEval, 553 prompts with four pictures each; arXiv 2501.13926v2, Tables 1 to 3). This course has not repeated them: that needs the weights, GenEval's judge and the hours above.
+# The weights behind most of these numbers can be loaded by this notebook (section 10 lists them), and the numbers are the paper's (Show-o 256 on GenEval, 553 prompts with four pictures each; arXiv 2501.13926v2, Tables 1 to 3). This course has not repeated them: that needs the weights, GenEval's judge and the hours above. (ORM and PRM are fine-tuned where nothing else is said.)
 
 # %%
 from cotlib.lab.paper import published, system_name
 from cotlib.world.scenes import TASKS
 
-print(f"{'':56}" + "".join(f"{task.split('_')[0]:>10}" for task in TASKS) + f"{'overall':>10}")
+heads = ("single", "two", "count", "color", "place", "attr.", "overall")
+print(f"{'':34}" + "".join(f"{head:>6}" for head in heads[:-1]) + f"{heads[-1]:>9}")
 for row in published("show-o"):
     if "disagrees" not in row["note"]:
-        values = "".join(f"{row[task]:10.2f}" for task in TASKS) + f"{row['overall']:10.2f}"
-        print(f"{system_name(row):56}{values}")
+        values = "".join(f"{row[task]:6.2f}" for task in TASKS) + f"{row['overall']:9.2f}"
+        print(f"{system_name(row).replace('iterative', 'iter.').replace('fine-tuned ', ''):34}{values}")
 
 # %% [markdown]
 # With weights on disk, a line of this table is one command. Prompts are GenEval's own file, read as it is; the judge is a folder with a Mask2Former and a CLIP. It can be stopped and goes on where it was:
@@ -586,9 +594,8 @@ for row in published("show-o"):
 # %%
 from cotlib.models.published.sources import SOURCES
 
-print(f"{'':48}{'about GB':>9}  licence      says")
 for source in SOURCES:
-    print(f"{source.hub:48}{source.gb:9.2g}  {source.licence.strip('*'):12} {source.basis}")
+    print(f"{source.hub:48} about {source.gb:5.2g} GB  {source.licence.strip('*')}\n      {source.basis}")
 
 # %% [markdown]
 # **The paper's own checkpoints carry no licence that could be found.** Without one you have no permission beyond what the law gives you anyway; ask the authors before you publish anything made with them. Show-o, its tokenizer and LLaVA-OneVision carry free licences, by their tags.
@@ -607,6 +614,73 @@ for source in SOURCES:
 
 # %%
 score("11")
+
+# %% [markdown]
+# ## The end of the course
+#
+# You began with twenty drawings of a dog and a couch, some right and some wrong. Here is what the course made of that, on the 300 test prompts, read from the stored results; on the left the notebook that tells how. Passes are token passes for a prompt, asked are the verifier's answers.
+
+# %%
+from cotlib.lab.kernel_figures import stored_rows
+from cotlib.tables.search import cost_of, stored
+
+try:
+    kept = stored()["strategies"]
+    systems = {row["search"]: row for row in stored("table")["rows"] if row["generator"] == "dpo"}
+except UserError as error:
+    kept, systems = {}, {}
+    print(error)
+STORY = {"single": ("00", "one picture"), "oracle": ("03", "a perfect choice among 20 (a bound)"),
+         "logprob": ("04", "best of 20: own log-probability"), "orm": ("04", "best of 20: fine-tuned ORM"),
+         "prm": ("05", "ask at every step: PRM"), "parm": ("06", "clear, then promising: PARM"),
+         "halving": ("06", "PARM's questions, half stop each time"), "parm++": ("07", "PARM, then words and a correction: PARM++"),
+         "dpo single": ("08", "one picture, tuned by DPO"), "dpo orm": ("09", "best of 20: DPO and fine-tuned ORM")}  # fmt: skip
+print(f"{'':46}right    95 %        passes  asked")
+for name, (number, words) in STORY.items():
+    row = kept.get(name) or systems.get(name.removeprefix("dpo "))
+    if row:
+        spent = row.get("cost") or {
+            "token_passes": 1000 * cost_of(row, name)["passes"],
+            "verifier_calls": cost_of(row, name)["calls"],
+        }
+        low, high = row["ci95"]
+        print(
+            f"{number}  {words:42}{row['overall']:.3f}  {low:.2f} to {high:.2f}{spent['token_passes']:9,.0f}{spent['verifier_calls']:7.0f}"
+        )
+fastest = {
+    (row["case"], row["models"], row["device"]): row
+    for row in stored_rows("search.csv")
+    if "cotlib" in row["form"]
+}
+for (case, models, device), row in fastest.items():
+    print(f"10  {case}, {models}, {device}:")
+    print(
+        f"      {float(row['times_as_fast']):.1f} times as fast as the released loop, the same questions asked"
+    )
+
+# %% [markdown]
+# If you keep four things of it, keep these.
+#
+# - **A right picture was there all along.** Choosing gains more here than anything that was done to the generator, and the bound on choosing is known before you begin.
+# - **Where to ask matters as much as whom.** The same kind of verifier gains almost nothing step by step, and nearly everything on whole paths.
+# - **An order of methods belongs to a world.** The paper's PARM is ahead of its ORM; ours is not, and you know why: there is hardly room above a verifier that is nearly always right. Neither result is the other's refutation.
+# - **A number without an interval, a cost and a rival is half a number.** That holds for this course as well: one training of each network, two or three seeds, one small world.
+#
+# ### Where to go from here
+#
+# - **Real weights.** Everything above runs on them; [docs/PUBLISHED_MODELS.md](../docs/PUBLISHED_MODELS.md) says how. Whether PARM beats best-of-N at equal *cost* there is a question that the paper leaves open, and this course too.
+# - **Another world.** Every file in `data/` has a card with the command that made it, and `python -m cotlib train` makes others. The [lab book](../docs/LAB_BOOK.md) says what was tried and failed. A world with a weaker verifier leaves the room that ours lacks.
+# - **Your machine.** `python course.py bench` adds its rows to notebook 10; rows of a GPU are the ones most wanted.
+# - **Somebody's claim.** Take the next paper that you read, and the ten questions of [notebook 09](09_together.ipynb).
+#
+# ### What you did
+#
+# The last page is yours. It is read from your own progress file, a small text file on your machine that holds predictions, checks, minutes and, if you choose one, a name; nobody else sees it. (The stored copy of this notebook shows an empty one.)
+
+# %%
+from cotlib.lab import my_progress
+
+my_progress()
 
 # %%
 # NBVAL_CHECK_OUTPUT
