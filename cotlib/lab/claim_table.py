@@ -24,7 +24,7 @@ class Claim:
 
     text       what is claimed, in words
     estimate   the measured number, in the same unit as threshold
-    low, high  its 95 % interval, both None when the number is exact (an equality check, a count)
+    low, high  its 95 % interval, both None when it has none (a count, an equality check, a number of a single run)
     threshold  the claim holds when the estimate is at or beyond it ...
     direction  ... ">=" (above) or "<=" (below)
     """
@@ -110,7 +110,7 @@ def claims_in(notebook: dict) -> list[dict]:
 
 
 def _cells(row: Claim) -> list[str]:
-    interval = "exact" if row.low is None or row.high is None else f"{short(row.low)} to {short(row.high)}"
+    interval = "none" if row.low is None or row.high is None else f"{short(row.low)} to {short(row.high)}"
     sign = {">=": "≥", "<=": "≤"}[row.direction]
     verdict = (
         "✗ does not hold" if not row.ok else "✓ holds" if row.clear else "✓ holds, but the interval crosses"

@@ -116,7 +116,7 @@ def mark(good: bool, words: str) -> str:
 
 def interval(claim: dict) -> str:
     low, high = claim.get("low"), claim.get("high")
-    return "exact" if low is None or high is None else f"{digits(low)} to {digits(high)}"
+    return "none" if low is None or high is None else f"{digits(low)} to {digits(high)}"
 
 
 def bound(claim: dict) -> str:

@@ -3,6 +3,10 @@
 #
 # <!-- badges -->
 #
+# Best of twenty draws nineteen pictures for the bin, each to its very end, although some were lost after a few rounds. Why not look after *every* round, and spend
+# the rest only on what promises to become right? In text reasoning such step-by-step checking won. For pictures the paper reports next to no gain. Here you find out
+# why, and the reason decides how the next two notebooks search.
+#
 # After this notebook you can
 #
 # - say what a *step* is when a picture is drawn in rounds, and label one by rollouts;
@@ -75,8 +79,9 @@ path = list(run_steps(generator, [prompt["prompt"]], [0], seed=0))
 masked_left = [int(step.masked.sum()) for step in path]
 show(
     step_strip(path, generator.decode, columns=8),
-    alt=f'One path for "{prompt["prompt"]}", step by step. Above, the full guess: a blur at first, then things take shape and stay. Below, what '
-    f"is fixed: {64 - masked_left[0]} of 64 tokens after step 1, {64 - masked_left[3]} after step 4, all after step {S}.",
+    alt=f'One path for "{prompt["prompt"]}", step by step. Above, the full guess: a blur at first, then things '
+    f"take shape and stay. Below, what is fixed: {64 - masked_left[0]} of 64 tokens after step 1, "
+    f"{64 - masked_left[3]} after step 4, all after step {S}.",
 )
 
 # %% [markdown]
@@ -110,8 +115,9 @@ kept = [d.kept[0] for d in decisions]
 right = judge([prompt], guesses[-1, kept[-1]][None])[0].correct
 show(
     decision_tree(guesses, [d.scores for d in decisions], kept, right),
-    alt=f'The search for "{prompt["prompt"]}": eight columns of four branches with the P(yes) of each. The framed one is kept, and all of the next column come '
-    f"from it. The first columns hold very different pictures, the last ones nearly the same one four times. The result is {'right' if right else 'wrong'}.",
+    alt=f'The search for "{prompt["prompt"]}": eight columns of four branches with the P(yes) of each. The '
+    "framed one is kept, and all of the next column come from it. The first columns hold very different "
+    f"pictures, the last ones nearly the same one four times. The result is {'right' if right else 'wrong'}.",
 )
 outcome = prm(generator, [prompt["prompt"]], n=4, seed=1, verifier=zero_shot, question=FINAL)
 print("the same codes as from cotlib.search.prm:", torch.equal(outcome.paths[0][outcome.chosen[0]].codes,
@@ -120,10 +126,10 @@ print("the same codes as from cotlib.search.prm:", torch.equal(outcome.paths[0][
 # %%
 best_of_step = [max(d.scores) for d in decisions]
 fall = max(range(S - 1), key=lambda t: best_of_step[t] - best_of_step[t + 1])
-print(
-    f"deepest fall: the branch kept in step {fall + 1} has P(yes) {best_of_step[fall]:.2f}; of the four branches that "
-    f"go out from it the best has {best_of_step[fall + 1]:.2f} (fixed by then: {64 - int(decisions[fall].step.masked[0].sum())} of 64 tokens)"
-)
+fixed = 64 - int(decisions[fall].step.masked[0].sum())
+print(f"deepest fall: the branch kept in step {fall + 1} has P(yes) {best_of_step[fall]:.2f};")
+print(f"of the four branches that go out from it the best has {best_of_step[fall + 1]:.2f}")
+print(f"({fixed} of 64 tokens are fixed by then)")
 
 # %% [markdown]
 # Three things to look for:
@@ -229,8 +235,9 @@ show(
         shown,
         labels[shown],
     ),
-    alt=f'States of one path for "{example["prompt"]}" and four continuations of each. After step 1 the four ends share little. After step 7 they '
-    "share places and shapes, and differ in patches. Ticks and crosses are the judge's; a single tick makes the label yes.",
+    alt=f'States of one path for "{example["prompt"]}" and four continuations of each. After step 1 the four '
+    "ends differ in places, colours and things. After step 7 they share places and shapes, and differ in "
+    "patches. Ticks and crosses are the judge's; a single tick makes the label yes.",
 )
 
 # %% [markdown]
@@ -283,18 +290,19 @@ yes_last = float((counts[:, -2] > 0).mean())
 reveal("05-label", round(100 * yes_first))
 show(
     pass_share_figure(counts, own_ends),
-    alt="Left: continuations of paths that will end right are mostly right from step 1 on, those of paths that will end wrong are mostly wrong; single lines jump up and down "
-    f"in the first steps and settle. Right: the share of all continuations is {share_first:.2f} after step 1 and changes little, while the label yes falls from {yes_first:.2f} to "
-    f"{yes_last:.2f} after step 7.",
+    alt="Left: continuations of paths that will end right are mostly right from step 1 on, those of paths "
+    "that will end wrong are mostly wrong; single lines jump up and down in the first steps and settle. "
+    f"Right: the share of all continuations is {share_first:.2f} after step 1 and changes little, while the "
+    f"label yes falls from {yes_first:.2f} to {yes_last:.2f} after step 7.",
 )
 
 # %% [markdown]
 # Three things are worth reading slowly.
 #
-# - **The orange line should be level**: nobody chooses anything here, and drawing on does not change the average of where drawing leads. Over 12 paths it drifts by chance; section 5 repeats this with more.
-# - **Green and red are far apart from the first step on.** That is no early knowledge about the *state*. After step 1 two tokens are fixed, and continuations share hardly anything but the
+# - **Right panel, diamonds: this line should be level.** Nobody chooses anything here, and drawing on does not change the average of where drawing leads. Over 12 paths it drifts by chance; section 5 repeats this with more.
+# - **Left panel: discs and squares are far apart from the first step on.** That is no early knowledge about the *state*. After step 1 two tokens are fixed, and continuations share hardly anything but the
 #   prompt. Easy prompts end right again and again, hard ones do not.
-# - **The label starts far above the orange line**. After step 1 nearly everything is open, so four continuations are just four pictures of the prompt. The label says
+# - **Right panel, triangles: the label starts far above the diamonds.** After step 1 nearly everything is open, so four continuations are just four pictures of the prompt. The label says
 #   whether *one of four pictures* is right: that is coverage (notebook 03) at four. It is a fact about the **prompt**, not about the state.
 #
 # So a verifier that learns these labels learns two things at once: at late steps, whether this picture is right; at early steps, whether this is an easy prompt. The second
@@ -302,7 +310,7 @@ show(
 #
 # ### How the training data are made
 #
-# The tuned verifier went on from the zero-shot one, on the generator's own paths over *training* prompts, every pair of which is held out from the test prompts. The
+# The tuned verifier went on from the zero-shot one, on the generator's own paths over *training* prompts; no pair of things or colours in a test prompt occurs in them. The
 # recipes are `cotlib/train/verifier_paths.py` (which paths) and `cotlib/train/verifier_rollouts.py` (their rollouts). On the way it also saw clean drawings, so that it does not forget what words mean. What the
 # plan and the verifier's card say:
 
@@ -313,27 +321,28 @@ plan = PathsPlan()
 card = json.loads((data_dir() / "verifier-prm" / "card.json").read_text(encoding="utf-8"))
 dev = card["metrics"]["own_pictures"][STEP]
 print(
-    f"{plan.jobs:,} x {plan.each} paths; of every {plan.rolled_every}rd prompt {plan.rolled_paths} paths are rolled out from all {S - 1} states"
+    f"{plan.jobs:,} x {plan.each} paths; of every {plan.rolled_every}rd prompt {plan.rolled_paths} paths are "
+    f"rolled out from all {S - 1} states"
 )
 print(
     f"{card['metrics']['steps']} steps of training, {card['minutes']} minutes on two cores:\n{card['command']}"
 )
 print(
-    f"{dev['answers']} states of development prompts, {dev['right']:.0%} labelled yes: balanced accuracy {dev['balanced_accuracy']:.2f}"
+    f"{dev['answers']} states of development prompts, {dev['right']:.0%} labelled yes: balanced accuracy "
+    f"{dev['balanced_accuracy']:.2f}"
 )
 
 # %% [markdown]
 # That looks like a good verifier. Keep the number in mind, and see what it is made of.
-
-# %% [markdown]
+#
 # ## 4 Early: can the end be seen yet?
 #
-# Now the measurement that text cannot offer: in this world the truth of every step can be had, exactly. Take 48 test prompts, eight a task, and draw eight paths of each.
+# Now the measurement that text cannot offer: in this world the end of every step is known, and judged without an opinion. Take 48 test prompts, eight a task, and draw eight paths of each.
 # Keep every step of the first five. Then ask three parties of each unfinished picture, whether this path ends right:
 #
 # - the **zero-shot** verifier, by FINAL: it takes the blur for a finished picture;
 # - the **tuned** verifier, by STEP: it has learnt what becomes of blur;
-# - the **judge**, who also takes it for finished. It has the exact rules and nearly no errors on clean pictures, so where *it* cannot tell, the picture does not show it.
+# - the **judge**, which also takes it for finished. It has the exact rules and nearly no errors on clean pictures, so where *it* cannot tell, the picture does not show it.
 
 # %%
 from cotlib.search.paths import Drawn, candidates, run_paths
@@ -400,7 +409,8 @@ looks = progress(
 ends_right, judged, said_zs, said_step = (np.concatenate(x) for x in zip(*looks, strict=True))
 truth = ends_right[:, :LOOKED]  # [P, LOOKED]
 print(
-    f"{ends_right.mean():.2f} of {ends_right.size} paths end right; looked at {judged.size} unfinished and finished pictures"
+    f"{ends_right.mean():.2f} of {ends_right.size} paths end right; looked at {judged.size} unfinished and "
+    "finished pictures"
 )
 
 # %% [markdown]
@@ -444,7 +454,7 @@ show(
 # - **The two panels begin differently.** Over all prompts the verifiers are above chance after step 1 already, within a prompt they are not. The difference is knowledge about the *prompt*: which
 #   ones are easy. Accuracy counts it. A search over one prompt cannot use it.
 # - **Then it clears up steadily**, round by round. There is no step at which the light goes on for all pictures; some are clear early, some late. (Notebook 06 makes a method of that.)
-# - **Tuning helps little.** The verifier that has seen blur in training and the one that has not have overlapping intervals at nearly every step.
+# - **Tuning helps little, if at all.** The verifier that has seen blur in training and the one that has not have overlapping intervals at nearly every step; 48 prompts show no more than that.
 #
 # ## 5 Late: is there anything left to choose?
 #
@@ -484,11 +494,8 @@ made = progress(
     total=len(chunks),
 )
 states, finals, ends_of = (torch.cat(x) for x in zip(*made, strict=True))  # [P, AT, B, (R,) ...]
-print(f"{len(branching) * len(AT)} states, {ends_of.numel()} ends; right of those that branched in")
-print(
-    "  ".join(f"step {a + 1}: {ends_of[:, c].double().mean():.2f}" for c, a in enumerate(AT)),
-    "  (level: nobody chose)",
-)
+print(f"{len(branching) * len(AT)} states, {ends_of.numel()} ends; right (a level line, since nobody chose):")
+print("  ".join(f"step {a + 1}: {ends_of[:, c].double().mean():.2f}" for c, a in enumerate(AT)))
 
 
 # %%
@@ -513,8 +520,10 @@ show(
             for c in columns
         ],
     ),
-    alt="Six branches of a state at steps 1, 4 and 8, each above the picture it ends in. At step 1 all twelve pictures differ. At step 8 the six branches differ in patches "
-    f"or not at all. Mean difference between the six: {', '.join(f'{varied(p):.3f}' for p in look_at)}.",
+    alt="Six branches of a state at steps 1, 4 and 8, each above the picture it ends in. At step 1 all twelve "
+    "pictures differ. At step 8 the six branches show the same blot at the same place, in other colours and "
+    "patches, and each is its own end. Mean difference between the six: "
+    f"{', '.join(f'{varied(p):.3f}' for p in look_at)}.",
 )
 
 # %% [markdown]
@@ -569,8 +578,8 @@ show(
 )
 
 # %% [markdown]
-# Read the left panel as a budget. A verdict varies for three reasons. The **light blue** part was settled before: by the prompt, and by what is fixed already. The **grey** part is
-# dice that are still to come, whatever you choose now. Only the **dark, hatched** part lies between the branches of one state, so only that can be *chosen*.
+# Read the left panel as a budget. A verdict varies for three reasons. The **light blue** part, at the bottom, was settled before: by the prompt, and by what is fixed already. The **grey** part, on top, is
+# dice that are still to come, whatever you choose now. Only the **dark, hatched** part between them lies between the branches of one state, so only that can be *chosen*.
 #
 # - **The dark part is small at every step.** Early it is small because a branch fixes next to nothing: the six guesses differ in everything, but hardly any of it stays. Late it is small because
 #   nearly everything was fixed before, and the branches share it.
@@ -579,21 +588,21 @@ show(
 
 # %%
 for a, (mean, low, high) in zip(AT, alike, strict=True):
-    print(
-        f"branching in step {a + 1}: in {mean:.0%} of the states all six ends get the same verdict ({low:.0%} to {high:.0%})"
-    )
+    print(f"step {a + 1}: in {mean:.0%} of the states all six get the same verdict ({low:.0%} to {high:.0%})")
 
 # %% [markdown]
 # ### What one decision is worth
 #
 # Put the two together. In each of these states, let a verifier keep one of the six branches. The **worth** of the decision is the share of right ends of the kept branch, minus the
-# mean of all six. Beside the two verifiers stands what could be won if each branch's chance were *known*: the best of six draws from a normal distribution lies 1.27 standard deviations above
-# the mean, and the standard deviation between branches is the root of the dark part. That is a rule of thumb, since chances are not normal.
+# mean of all six. Beside the two verifiers stands what could be won if each branch's chance of ending right were *known*. In the last step it is: nothing is left to draw, so the chance is the verdict, and the number is exact.
+# Before that it takes a rule of thumb. The best of six draws from a normal distribution lies 1.27 standard deviations above the mean, and the standard deviation between branches is the root of the
+# dark part. Chances are not normal, so read these points as a size, not as a measurement.
 
 # %%
 predict(
     "05-worth",
-    "The tuned verifier keeps one of six branches in step 4. How many more right ends in 100 does this decision win?",
+    "The tuned verifier keeps one of six branches in step 4. How many more right ends in 100 does this "
+    "decision win?",
     low=-10,
     high=30,
 )
@@ -619,8 +628,9 @@ def worth(scores, paid):
 
 
 known = [tuple(1.27 * max(v, 0) ** 0.5 for v in (s.branches, *s.branches_interval)) for s in spreads]
+known[-1] = worth(share, share)[-1]  # after the last step a branch's chance is its verdict
 worths = {
-    "if chances were known (about)": known,
+    "if chances were known": known,
     "zero-shot (FINAL)": worth(said[0], share),
     "tuned (STEP)": worth(said[1], share),
 }
@@ -643,17 +653,15 @@ show(
     + "; ".join(f"{name}: {', '.join(f'{w[0]:+.2f}' for w in v)}" for name, v in worths.items())
     + ".",
 )
-for name, points in branch_order.items():
-    print(
-        f"{name:18} ranks two branches of one state rightly:",
-        "  ".join(
-            f"step {a + 1} {v:.2f} ({lo:.2f} to {hi:.2f})" for a, (v, lo, hi) in zip(AT, points, strict=True)
-        ),
-    )
+print("two branches of one state ranked rightly (one half is chance)")
+for c, a in enumerate(AT):
+    found = zip(("zero-shot", "tuned"), (points[c] for points in branch_order.values()), strict=True)
+    row = (f"{name} {v:.2f} ({lo:.2f} to {hi:.2f})" for name, (v, lo, hi) in found)
+    print(f"step {a + 1}:", "   ".join(row))
 
 # %% [markdown]
-# Blue is what is there, orange and green is what is taken. Before the last step something could be won, and neither verifier finds it: on the guesses of one state they rank like a coin. In
-# the last step they rank very well, and then few states are left in which ranking matters. This is the paper's explanation of why PRM gains so little, **blur early, sameness late**, in numbers: where one could win, nobody sees;
+# Discs are what is there, squares and triangles what is taken. Before the last step there may be something to win, and neither verifier finds it: on the guesses of one state they rank like a coin. In
+# the last step they rank very well and take most of what is there. But by then few states are left in which the branches differ, so there is little to take. This is the paper's explanation of why PRM gains so little, **blur early, sameness late**, in numbers: where one could win, nobody sees;
 # where one can see, there is little to win. Look at the intervals, too: with 30 states a single decision that wins two or three points cannot be told from none.
 #
 # Now be the verifier yourself. Pick a state and keep a branch; then see how many of its two ends are right, in green.
@@ -694,10 +702,10 @@ predict(
 
 
 # %%
-def run(strategy):
+def run(name, strategy):
     """(table of truth by prompt, P(yes) of what was chosen, ledger) of strategy(part number) -> Outcome."""
     table, believed, ledger = [], [], Ledger()
-    outcomes = progress(on_all_cores(strategy, range(len(parts))), "searching", total=len(parts))
+    outcomes = progress(on_all_cores(strategy, range(len(parts))), name, total=len(parts))
     for metadatas, outcome in zip(parts, outcomes, strict=True):
         verdicts = judge(metadatas, outcome.images)
         table += [(m["tag"], [float(v.correct)]) for m, v in zip(metadatas, verdicts, strict=True)]
@@ -716,17 +724,19 @@ def texts_of(i):
     return [m["prompt"] for m in parts[i]]
 
 
-def from_paths(strategy, **options):
-    return run(lambda i: strategy(generator, texts_of(i), N, SEED, drawn=drawn[i][0], **options))
+def among_paths(strategy, **options):
+    return lambda i: strategy(generator, texts_of(i), N, SEED, drawn=drawn[i][0], **options)
 
 
-results = {
-    "log-probability": from_paths(logprob),
-    "ORM zero-shot": from_paths(orm, verifier=zero_shot),
-    "ORM": from_paths(orm, verifier=outcome_verifier),
-    "PRM zero-shot": run(lambda i: prm(generator, texts_of(i), N, SEED, verifier=zero_shot, question=FINAL)),
-    "PRM": run(lambda i: prm(generator, texts_of(i), N, SEED, verifier=tuned)),
+strategies = {
+    "log-probability": among_paths(logprob),
+    "ORM zero-shot": among_paths(orm, verifier=zero_shot),
+    "ORM": among_paths(orm, verifier=outcome_verifier),
+    "PRM zero-shot": lambda i: prm(generator, texts_of(i), N, SEED, verifier=zero_shot, question=FINAL),
+    "PRM": lambda i: prm(generator, texts_of(i), N, SEED, verifier=tuned),
 }
+results = {name: run(name, strategy) for name, strategy in strategies.items()}
+first_path = run("one picture", lambda i: logprob(generator, texts_of(i), 1, SEED))  # for its ledger
 bound = [(m["tag"], [float(any(row))]) for m, row in zip(prompts, ends_right, strict=True)]
 alone = [(m["tag"], list(map(float, row))) for m, row in zip(prompts, ends_right, strict=True)]
 
@@ -735,16 +745,16 @@ scores = {"one picture": bootstrap_interval(alone)} | {
     n: bootstrap_interval(t) for n, (t, _, _) in results.items()
 }
 scores["the judge picks"] = bootstrap_interval(bound)
-print(
-    f"{'':16}{'truth':>7}{'95 % interval':>17}{'believed':>10}{'token passes':>14}{'calls':>8}{'seconds':>9}   (cost for a prompt)"
-)
+print("costs are for one prompt: token passes, verifier calls, seconds of one core")
+print(f"{'':15}{'truth':>6}{'95 % interval':>15}{'believed':>10}{'passes':>8}{'calls':>7}{'seconds':>9}")
 for name, (mean, low, high) in scores.items():
-    line = f"{name:16}{mean:7.2f}{f'{low:.2f} to {high:.2f}':>17}"
-    if name in results:
-        _, believed, ledger = results[name]
+    line = f"{name:15}{mean:6.2f}{f'{low:.2f} to {high:.2f}':>15}"
+    if name in results or name == "one picture":
+        _, believed, ledger = results.get(name, first_path)
         told = f"{np.mean(believed):.2f}" if believed else "-"
         calls = sum(ledger.verifier_calls.values()) / len(prompts)
-        line += f"{told:>10}{ledger.generator_token_passes / len(prompts):14,.0f}{calls:8.0f}{ledger.seconds / len(prompts):9.2f}"
+        line += f"{told:>10}{ledger.generator_token_passes / len(prompts):8,.0f}{calls:7.0f}"
+        line += f"{ledger.seconds / len(prompts):9.2f}"
     print(line)
 
 # %%
@@ -776,13 +786,13 @@ show(
 )
 
 # %% [markdown]
-# **PRM lands near one picture**, as in the paper, and far below best-of-N. It asks eight times as many questions and hands over fewer right pictures. The intervals of both gains
+# **PRM lands near one picture**, as in the paper, and far below best-of-N. It asks eight times as many questions and hands over fewer right pictures. The intervals of both gains over one picture
 # hold zero, or nearly.
 #
 # - *Believed* is the verifier's own P(yes) of what it handed over. The tuned PRM means something else by it ("can still end well"), but of a finished picture both questions are the same. Where belief lies
 #   above truth, the search has found the verifier's mistakes.
-# - The log-probability is a weak verifier, too: the picture the generator is surest of is hardly more often right than any other.
-# - PRM zero-shot and tuned cannot be told apart here. In the paper they differ by two points, without an interval.
+# - The log-probability is a weak verifier, too: the picture the generator is surest of is not much more often right than any other.
+# - PRM zero-shot and tuned cannot be told apart here. In the paper they differ a little, without an interval.
 
 # %%
 from cotlib.lab.search_figures import cost_chart
@@ -794,15 +804,17 @@ HOUSE = {
     "PRM zero-shot": "prm-zs",
     "PRM": "prm",
 }  # names of the stored table and of the figure
-HOUSE |= {"one picture": "single", "the judge picks": "oracle"}  # these cost what drawing the paths costs
+HOUSE |= {"one picture": "single", "the judge picks": "oracle"}
+bills_of = {name: ledger for name, (_, _, ledger) in results.items()}
+bills_of |= {"one picture": first_path[2], "the judge picks": bills_of["log-probability"]}
 entries = {
     house: {
         "overall": scores[name][0],
         "ci95": scores[name][1:],
-        "ledger": results.get(name, results["log-probability"])[2].as_dict(),
+        "ledger": bills_of[name].as_dict(),
         "prompts": len(prompts),
         "seeds": 1,
-        "n": N,
+        "n": 1 if name == "one picture" else N,
     }
     for name, house in HOUSE.items()
 }
@@ -812,12 +824,15 @@ for ax in fig.axes:
     ax.set_xlim(left=0)
 show(
     fig,
-    alt="Truth against cost of the generator, and against all seconds. "
+    alt="Share of right prompts against what the generator is paid, left, and against all seconds, right. "
+    "Left, PRM stands above one picture, at the same price; best of 8 far to the right and, chosen by an ORM, "
+    f"far above. Right, PRM takes {bills_of['PRM'].seconds / bills_of['ORM'].seconds:.0%} of ORM's seconds. "
     + "; ".join(
-        f"{name} {scores[name][0]:.2f} for {results[name][2].generator_token_passes / len(prompts) / 1000:.1f} thousand passes"
-        for name in results
+        f"{name} {scores[name][0]:.2f} for {bills_of[name].generator_token_passes / len(prompts) / 1000:.1f} "
+        "thousand passes"
+        for name in ("one picture", *results)
     )
-    + f". One picture without choice: {one[0]:.2f}.",
+    + ".",
 )
 for name in ("ORM", "PRM"):
     by = results[name][2].seconds_by
@@ -825,12 +840,17 @@ for name in ("ORM", "PRM"):
         f"{name:4} seconds for a prompt:",
         ", ".join(f"{part} {by[part] / len(prompts):.2f}" for part in ("generator", "decode", "verifier")),
     )
+token_share, second_share = (
+    getattr(bills_of["PRM"], unit) / getattr(bills_of["ORM"], unit)
+    for unit in ("generator_token_passes", "seconds")
+)
+print(f"PRM pays {token_share:.0%} of ORM's token passes and {second_share:.0%} of its seconds")
 
 # %% [markdown]
-# For the generator PRM is by far the cheapest search. In seconds most of the advantage is gone: what the network saves, decoding and asking eat up, and this although our verifier is smaller than our
-# generator. With a verifier of seven billion weights behind a generator of 1.5 billion, as in the paper, PRM is the dearest of all.
+# For the generator PRM is by far the cheapest search. In seconds much of the advantage is gone, as the last line shows: what the network saves, decoding and asking eat up, and this although our verifier is smaller than our
+# generator. In the paper the verifier is about five times as large as the generator. There PRM must be the dearest of all.
 #
-# A run of the same comparison with more prompts and more branches is stored with the course. It is made by `python -m cotlib table search`.
+# A run of the same comparison with more prompts and more branches is stored with the course. It is made by `python -m cotlib table search`. (`oracle` is the judge's pick.)
 
 # %%
 from cotlib.tables.search import stored
@@ -846,7 +866,8 @@ for name in ("prm-zs - single", "prm - single", "prm - orm"):
     print(f"{name:16} {d:+.2f}  ({low:+.2f} to {high:+.2f})")
 
 # %% [markdown]
-# The same picture with twenty branches: more branches do not help, where more candidates help best-of-N. If PRM gains at all, it gains a few points.
+# The same order with twenty branches. More prompts and three seeds make the intervals narrow enough to see a gain of PRM over one picture: a few points. Best-of-N gains ten times that from as many
+# candidates.
 #
 # ## 7 Is it the verifier, or the search?
 #
@@ -910,7 +931,7 @@ for f, (d, low, high) in lost.items():
     print(f"deciding from step 1 instead of step {f + 1}: {d:+.2f} ({low:+.2f} to {high:+.2f})")
 
 # %% [markdown]
-# Nothing moves that could be told from dice. A PRM that decides once does as well as one that decides eight times, for an eighth of the questions.
+# Nothing moves that could be told from dice. As far as these prompts can show, a PRM that decides once does as well as one that decides eight times, for an eighth of the questions.
 #
 # Second, keep the verifier and change the search. Take the five **whole paths** of section 4, which never branched from one another, and choose one of them by its P(yes) after step $s$: the same
 # verifiers, the same unfinished pictures. Only the candidates differ.
@@ -962,7 +983,7 @@ print(
 )
 
 # %% [markdown]
-# So it is the **search**. The verifier that PRM asks is a good one: given finished whole paths, it picks nearly as well as the judge, from fewer candidates. PRM spends it on a bad question. It takes its candidates
+# So it is the **search**. The verifier that PRM asks is a good one: given finished whole paths, it picks nearly as well as the judge, and that from five candidates where PRM had eight. PRM spends it on a bad question. It takes its candidates
 # from one state, so they differ in what is not fixed yet when it cannot see, and in nothing that matters when it can. Whole paths have parted in the first step and stay different to the end.
 #
 # And look at the rise of the curve: the later one waits, the better the choice, and some of the gain is there before the end. Whoever keeps whole paths, waits until a picture can be judged, and stops the bad ones *then*, would have
@@ -972,13 +993,13 @@ print(
 #
 # - In text, a line that is written stays, and a wrong one spoils the rest. There step verifiers work. What fails here is not the idea of verifying steps, but a *kind* of step.
 # - Our branches draw both codes and the choice of tokens anew. The paper does not say how its branches differ; with other branches the figures of section 5 would differ.
-# - One training of each verifier, one seed, 48 prompts; the stored run has more. What the intervals leave open stays open, a small gain of PRM zero-shot above all.
+# - One training of each verifier, one seed, 48 prompts; the stored run has more prompts and seeds. What the intervals leave open stays open.
 #
 # ## What you take along
 #
 # - A step can be judged only by *where it leads*. Rollouts measure that; the label "any of four" says at early steps how easy the prompt is.
 # - Accuracy over prompts is not what a search needs. It needs ranking within a state, and branches that differ in truth.
-# - Early, branches differ and nobody can see it. Late, it can be seen and there is little left. PRM gains near nothing in between.
+# - Early, branches differ and nobody can see it. Late, it can be seen and there is little left. In between PRM gains a few points at most.
 # - The same verifier on whole paths does very well. Search and verifier must fit.
 
 # %%
