@@ -4,7 +4,8 @@
     python course.py lab      open the notebooks in JupyterLab          (more arguments go to JupyterLab)
     python course.py run      execute them, write build/report.html     (for a part of them:  run 00 02)
     python course.py test     check style, library and notebooks        (more arguments go to pytest:  test -k world)
-    python course.py test --browser    every notebook in a real browser  (for a part of them:  test --browser 00 02)
+    python course.py test --browser    every notebook in a real browser  (for a part of them:  test --browser 00 02);
+                                       a plain test opens three of them, where there is a browser
     python course.py bench    measure speed with every script in bench/
     python course.py site     build the readable copy, build/site/index.html
     python course.py class FOLDER    a page for the teacher from the learners' progress files
@@ -31,6 +32,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -184,11 +186,14 @@ def explain(log: str, wheels=False) -> str:
 
 
 def stand_ins(home: Path, folder: Path) -> dict:
-    """Where Jupyter, IPython, matplotlib and the course keep their files instead, if the home folder takes none."""
+    """Where Jupyter, IPython, matplotlib and the course keep their files instead, if the home folder takes none; makes
+    that folder then."""
     try:
         with tempfile.TemporaryFile(dir=str(home)):
             return {}
     except OSError:
+        with suppress(OSError):  # where no file may be written at all, what needs one says so itself
+            folder.mkdir(parents=True, exist_ok=True)
         names = (
             "JUPYTER_CONFIG_DIR",
             "JUPYTER_DATA_DIR",
@@ -370,6 +375,21 @@ def prepare(place: Place, spec=None) -> None:
     place.stamp.write_text(wanted, "utf-8")
 
 
+def add_playwright(place: Place) -> None:
+    """What drives the browser in the tests, 45 MB: fetched for `test` alone, and only where there is a browser.
+    Without network the tests go on without it, and say so."""
+    search = ROOT / "tests" / "browser" / "chrome.py"
+    if runs(place.python, "-c", "import playwright") or not runs(place.python, search):
+        return
+    pin = re.search(r"^playwright==\S+", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE).group()
+    command = [place.python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    try:
+        LOG.parent.mkdir(exist_ok=True)
+        stage("the driver of the browser test", minutes(0.045, 5), [*command, "--progress-bar=off", pin])
+    except SetupError as error:
+        print(f"{error}. The tests in the browser are left out.", flush=True)
+
+
 # ---------------------------------------------------------------------------------------------- commands
 
 
@@ -396,8 +416,8 @@ def run(place: Place, extra: list) -> int:
 
 
 def test(place: Place, extra: list) -> int:
-    """Style first, then one pytest over unit tests and notebooks, so that pytest's closing line is the last; with
-    --browser instead: every notebook in JupyterLab, in a browser that is installed."""
+    """Style first, then one pytest over unit tests and notebooks, so that pytest's closing line is the last; three
+    notebooks are opened in a browser, if there is one. With --browser instead: all of them, and nothing else."""
     if "--browser" in extra:
         return call(
             place, "-m", "tests.browser", *[argument for argument in extra if argument != "--browser"]
@@ -409,7 +429,7 @@ def test(place: Place, extra: list) -> int:
         print("ruff found something to tidy (above); this run fails whatever the tests say", flush=True)
     progress = ROOT / "build" / "progress_of_tests.json"  # not the learner's own
     progress.unlink(missing_ok=True)
-    os.environ.update(COTLIB_HEADLESS="1", COTLIB_PROGRESS=str(progress))
+    os.environ.update(COTLIB_HEADLESS="1", COTLIB_PROGRESS=str(progress), COTLIB_BROWSER="few")
     notebooks = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("notebooks/*.ipynb"))
     named = any(re.search(r"\.(py|ipynb)\b", argument) for argument in extra)
     options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "400"]
@@ -512,6 +532,8 @@ def main(argv=None) -> int:
         else:
             place = find_place(ROOT, Path(sys.prefix), Path(sys.base_prefix), place.python, os.environ)
             prepare(place, options.torch)
+            if options.command == "test":
+                add_playwright(place)
     except (SetupError, OSError) as error:
         sentence = error if isinstance(error, SetupError) else explain(str(error))
         print(f"course.py: {sentence}. Then give the same command again.", file=sys.stderr)

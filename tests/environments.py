@@ -1,15 +1,15 @@
-"""Does the course work on other versions than those it was made with? Makes the environments, tests them, keeps a table.
+"""Does the course work with other versions than those it was made with? Makes the environments, tests them, keeps a table.
 
-    python tests/environments.py              all of them; about 12 GB of disk and an hour
+    python tests/environments.py              all of them; 17 GB of disk, 35 minutes on one core
     python tests/environments.py colab        one
     python tests/environments.py --table      only write docs/COMPATIBILITY.md from the results that are there
 
-    colab    Colab's versions: each notebook alone in an empty folder, its set-up cell installs the course from an archive
-    lowest   the lowest versions that pyproject.toml allows: unit tests
     newest   the newest versions that install today, nothing pinned: unit tests
+    lowest   the lowest versions that pyproject.toml allows: unit tests
+    colab    Colab's versions: each notebook alone in an empty folder, its set-up cell installs the course from an archive
 
-Needs uv (pip install uv) and, for Colab's, Python 3.13. Environments lie in build/env and are made anew each time. Results
-go to docs/compatibility.json, the table to docs/COMPATIBILITY.md.
+Needs uv (pip install uv) and, for Colab's, Python 3.13. Environments lie in build/env and are made anew each time, what pytest
+says in build/env/<name>.log. Results go to docs/compatibility.json, the table to docs/COMPATIBILITY.md.
 """
 
 import argparse
@@ -25,24 +25,44 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from datetime import date
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / "build" / "env"
 RESULTS = ROOT / "docs" / "compatibility.json"
 PAGE = ROOT / "docs" / "COMPATIBILITY.md"
-SHOWN = ("torch", "transformers", "numpy", "matplotlib", "pillow", "ipywidgets", "ipython", "ipykernel")
-PYTHON = {"colab": ("3.13",), "lowest": ("3.11",), "newest": ("3.14", "3.13", "3.12", "3.11")}
-TITLES = {"colab": "Colab's versions", "lowest": "lowest allowed", "newest": "newest"}
+PINS = ROOT / "tests" / "colab_pins.txt"
+SHOWN = (
+    "torch",
+    "transformers",
+    "numpy",
+    "matplotlib",
+    "pillow",
+    "ipywidgets",
+    "ipython",
+    "ipykernel",
+    "pytest",
+)
+PYTHON = {"newest": ("3.14", "3.13", "3.12", "3.11"), "lowest": ("3.11",), "colab": ("3.13",)}
+TITLES = {"newest": "newest", "lowest": "lowest allowed", "colab": "Colab's"}
+WHAT = {"newest": "unit tests", "lowest": "unit tests", "colab": "cells"}
+EXTRAS = "lab,test,gpu,published,site"
+ADDRESS = re.compile(r'^REPOSITORY, TAG = "[^"]*", "[^"]*"', re.MULTILINE)
+GITHUB = "https://github.com/{REPOSITORY}"
+CARD = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU')"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[*PYTHON, []], help="which; default all")
+    parser.add_argument("names", nargs="*", help=f"which of {', '.join(PYTHON)}; default: all")
     parser.add_argument("--table", action="store_true", help="only write the table")
     parser.add_argument("--keep", action="store_true", help="use an environment that is there")
     options = parser.parse_args()
+    if unknown := set(options.names) - set(PYTHON):
+        parser.error(f"no environment {', '.join(sorted(unknown))}; there are {', '.join(PYTHON)}")
     failed = 0
     for name in [] if options.table else options.names or PYTHON:
         row = measured(name, options.keep)
@@ -54,23 +74,40 @@ def main() -> int:
 
 
 def measured(name: str, keep: bool = False) -> dict:
-    """Makes the environment, tests it and returns the table's row."""
+    """Makes the environment, tests it and returns the table's column. A package that changed counts as a failure."""
     place = ENVIRONMENTS / name
     python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not (keep and python.is_file()):
         make(name, place, python)
-    before = packages(python)
-    begin = time.time()
-    said, changed = colab(python) if name == "colab" else (unit_tests(python), [])
-    counts = {word: sum(map(int, re.findall(rf"(\d+) {word}", said))) for word in ("passed", "failed", "error", "skipped")}  # fmt: skip
-    counts["failed"] += counts.pop("error") + len(changed) + ("passed" not in said)
-    print(f"{name}: {counts}, {time.time() - begin:.0f} s", *changed, sep="\n   ")
-    return counts | {
+    place.with_suffix(".log").unlink(missing_ok=True)
+    before, begin = packages(python), time.time()
+    counts, changed = colab(python) if name == "colab" else (unit_tests(python), [])
+    seconds = round(time.time() - begin)
+    column = verdict(counts, changed) | {
         "python": run(python, "-c", "import platform; print(platform.python_version())").strip(),
-        "packages": {key: before[key] for key in SHOWN}, "date": date.today().isoformat(),
-        "seconds": round(time.time() - begin), "system": f"{platform.system()}, {platform.machine()}",
+        "packages": {key: before[key] for key in SHOWN},
+        "date": date.today().isoformat(),
+        "seconds": seconds,
+        "system": f"{platform.system()}, {platform.machine()}, {run(python, '-c', CARD).strip()}",
+    }
+    print(f"{name}: {column['passed']} passed, {column['failed']} failed, {column['skipped']} skipped, {seconds} s",
+          *column["broken"], sep="\n   ", flush=True)  # fmt: skip
+    return column
+
+
+def verdict(counts: Counter, changed: list[str]) -> dict:
+    """What a column says of the tests: numbers, and the names of what failed. `counts` is that of `counted`."""
+    broken = sorted(key for key in counts if key not in ("passed", "skipped")) + changed
+    return {
+        "passed": counts["passed"],
+        "skipped": counts["skipped"],
+        "failed": sum(counts[key] for key in counts if key not in ("passed", "skipped")) + len(changed),
+        "broken": broken,
         "changed": changed,
-    }  # fmt: skip
+    }
+
+
+# ----- environments --------------------------------------------------------------------------------------------------
 
 
 def make(name: str, place: Path, python: Path) -> None:
@@ -82,92 +119,20 @@ def make(name: str, place: Path, python: Path) -> None:
     run("uv", "venv", "--quiet", "--seed", "--no-python-downloads", "--python", base, place)
     install = ["uv", "pip", "install", "--quiet", "--python", python]
     if name == "colab":
-        run(*install, "-r", ROOT / "tests" / "colab_pins.txt", "nbval>=0.11", "psutil", "safetensors")
+        run(*install, "-r", PINS, "nbval>=0.11")
         return
     lowest = ["--resolution", "lowest-direct"] if name == "lowest" else []
-    run(*install, *lowest, "-e", f"{ROOT}[lab,test,published]")
+    run(*install, *lowest, "-e", f"{ROOT}[{EXTRAS}]")
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of that version: on the path, or one of pyenv's."""
+    """A Python of that version: one of pyenv's, or on the path."""
     folders = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin"))
-    for found in (shutil.which(f"python{version}", path=str(folder)) for folder in [*folders, *os.get_exec_path()]):  # fmt: skip
+    for folder in [*map(str, folders), *os.get_exec_path()]:
+        found = shutil.which(f"python{version}", path=folder)
         if found and subprocess.run([found, "-c", "pass"], capture_output=True).returncode == 0:
             return found
     return None
-
-
-def unit_tests(python: Path) -> str:
-    """Pytest's closing line over tests/, without the notebooks."""
-    return closing_line(python, ["-m", "pytest", "-q", "-x" if os.environ.get("CI") else "-q", "tests"], ROOT)
-
-
-def colab(python: Path) -> tuple[str, list[str]]:
-    """(pytest's closing lines, packages that the set-up changed) of all notebooks, run as on Colab.
-
-    An archive of the last commit is served here in GitHub's place. Every notebook runs in an empty folder, so that its
-    set-up cell finds no clone; the course is taken away again after each.
-    """
-    lines, changed = [], set()
-    with tempfile.TemporaryDirectory() as folder:
-        archives = Path(folder) / "served" / "me" / "course" / "archive"
-        archives.mkdir(parents=True)
-        run(
-            "git",
-            "archive",
-            "--format=zip",
-            "--prefix=course-main/",
-            "-o",
-            archives / "main.zip",
-            "HEAD",
-            cwd=ROOT,
-        )
-        with served(Path(folder) / "served") as address:
-            before = packages(python)
-            for page in sorted(ROOT.glob("notebooks/*.ipynb")):
-                content = Path(folder) / page.stem
-                content.mkdir()
-                text = page.read_text("utf-8").replace(
-                    "https://github.com/{REPOSITORY}", f"{address}/{{REPOSITORY}}"
-                )
-                text = text.replace(
-                    r"REPOSITORY, TAG = \"\", \"\"", r"REPOSITORY, TAG = \"me/course\", \"main\""
-                )
-                assert text.count("me/course") == 1 and address in text, (
-                    "the set-up cell is not the one known here"
-                )
-                (content / page.name).write_text(text, "utf-8")
-                shutil.copy(ROOT / "notebooks" / "conftest.py", content)
-                options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "600"]
-                lines.append(closing_line(python, ["-m", "pytest", "-q", *options, page.name], content))
-                print(f"   {page.stem}: {lines[-1]}", flush=True)
-                after = packages(python)
-                if "cotlib" not in after:
-                    changed.add(f"{page.stem}: the set-up cell did not install the course")
-                after.pop("cotlib", None)
-                changed |= {
-                    f"{page.stem}: {key}"
-                    for key in before.keys() | after
-                    if before.get(key) != after.get(key)
-                }
-                run(python, "-m", "pip", "uninstall", "-q", "-y", "cotlib")
-    return "\n".join(lines), sorted(changed)
-
-
-class served:
-    """A folder at a local web address, for as long as the `with` lasts."""
-
-    def __init__(self, folder: Path):
-        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-        handler.func.log_message = lambda *_: None
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-
-    def __enter__(self) -> str:
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def __exit__(self, *_):
-        self.server.shutdown()
 
 
 def packages(python: Path) -> dict[str, str]:
@@ -176,59 +141,187 @@ def packages(python: Path) -> dict[str, str]:
     return {entry["name"].lower(): entry["version"] for entry in listed}
 
 
-def closing_line(python: Path, arguments: list, folder: Path) -> str:
-    """Pytest's last line; its whole output goes to build/env/<environment>.log."""
+def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """What the set-up did that it must not: packages added, removed or replaced, the course itself left out."""
+    told = [] if "cotlib" in after else ["the course was not installed"]
+    for name in sorted((before.keys() | after.keys()) - {"cotlib"}):
+        if before.get(name) != after.get(name):
+            told.append(f"{name} {before.get(name, 'was absent')} -> {after.get(name, 'is absent')}")
+    return told
+
+
+# ----- tests ---------------------------------------------------------------------------------------------------------
+
+
+def unit_tests(python: Path) -> Counter:
+    """What came of tests/, as `counted`."""
+    return tested(python, ["tests"], ROOT)
+
+
+def colab(python: Path) -> tuple[Counter, list[str]]:
+    """(what came of the cells of all notebooks, as `counted`; packages that the set-up changed), run as on Colab.
+
+    An archive of the last commit is served here in GitHub's place. Every notebook runs in an empty folder, so that its
+    set-up cell finds no clone; the course is taken away again after each.
+    """
+    total, changed = Counter(), []
+    with tempfile.TemporaryDirectory() as folder:
+        archives = Path(folder) / "served" / "me" / "course" / "archive"
+        archives.mkdir(parents=True)
+        zipped = [
+            "git",
+            "archive",
+            "--format=zip",
+            "--prefix=course-main/",
+            "-o",
+            archives / "main.zip",
+            "HEAD",
+        ]
+        run(*zipped, cwd=ROOT)
+        with served(Path(folder) / "served") as address:
+            for notebook in sorted(ROOT.glob("notebooks/*.ipynb")):
+                alone = Path(folder) / notebook.stem
+                alone.mkdir()
+                (alone / notebook.name).write_text(directed(notebook.read_text("utf-8"), address), "utf-8")
+                shutil.copy(ROOT / "notebooks" / "conftest.py", alone)
+                options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "600", notebook.name]
+                run(python, "-m", "pip", "uninstall", "-q", "-y", "cotlib")
+                before = packages(python)
+                counts = tested(python, options, alone)
+                told = changes(before, packages(python))
+                print(f"   {notebook.stem}: {dict(counts)}", *told, sep="\n      ", flush=True)
+                total += counts
+                changed += [f"{notebook.stem}: {line}" for line in told]
+    run(python, "-m", "pip", "uninstall", "-q", "-y", "cotlib")
+    return total, changed
+
+
+def directed(notebook: str, address: str) -> str:
+    """A notebook's JSON text whose set-up cell gets the course from `address`; all else is as it was."""
+    content = json.loads(notebook)
+    found = 0
+    for cell in content["cells"]:
+        if "setup" not in cell["metadata"].get("tags", []):
+            continue
+        text, names = ADDRESS.subn('REPOSITORY, TAG = "me/course", "main"', "".join(cell["source"]))
+        found += names * text.count(GITHUB)
+        cell["source"] = text.replace(GITHUB, f"{address}/{{REPOSITORY}}")
+    if found != 1:
+        raise ValueError(
+            "the set-up cell is not the one known here: one line REPOSITORY, TAG and one address of GitHub"
+        )
+    return json.dumps(content)
+
+
+def tested(python: Path, arguments: list[str], folder: Path) -> Counter:
+    """Runs pytest in `folder`; what came of it, as `counted`. All it says goes to build/env/<environment>.log."""
     environ = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environ["PATH"] = f"{python.parent}{os.pathsep}{environ.get('PATH', '')}"
-    done = subprocess.run([str(python), *arguments], cwd=folder, env=environ, capture_output=True, text=True)
-    with (ENVIRONMENTS / f"{python.parents[1].name}.log").open("a", encoding="utf-8") as log:
-        log.write(done.stdout + done.stderr)
-    return (done.stdout.strip().splitlines() or ["nothing was printed"])[-1]
+    environ["NO_PROXY"] = environ["no_proxy"] = "127.0.0.1"
+    place = python.parents[1]
+    report = place / "report.xml"
+    report.unlink(missing_ok=True)
+    command = [str(python), "-m", "pytest", "-q", f"--junit-xml={report}", *arguments]
+    with place.with_suffix(".log").open("a", encoding="utf-8") as log:
+        code = subprocess.run(command, cwd=folder, env=environ, stdout=log, stderr=log).returncode
+    return counted(report.read_text("utf-8") if report.is_file() else "", code)
+
+
+def counted(report: str, code: int) -> Counter:
+    """How many passed and were skipped, and each test that failed by its name, from pytest's XML and its exit code.
+
+    A run that came to no end, or had nothing to test, is itself a failure: its report is missing or tells of nothing bad.
+    """
+    counts = Counter()
+    for case in ElementTree.fromstring(report).iter("testcase") if report else ():
+        worst = {child.tag for child in case} & {"failure", "error", "skipped"}
+        name = f"{case.get('classname')}::{case.get('name')}"
+        key = name if worst & {"failure", "error"} else "skipped" if worst else "passed"
+        counts[key] = 1 if key == name else counts[key] + 1
+    if not report or (code and not set(counts) - {"passed", "skipped"}):
+        counts[f"pytest ended with code {code}"] = 1
+    return counts
+
+
+class served:
+    """A folder at a local web address, for as long as the `with` lasts."""
+
+    def __init__(self, folder: Path):
+        class Quiet(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+        handler = functools.partial(Quiet, directory=str(folder))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+    def __enter__(self) -> str:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 def run(*command, cwd: Path | None = None) -> str:
     """What a command prints; ends this script with its words when it fails."""
     environ = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    command = [str(part) for part in command]
     try:
-        done = subprocess.run(
-            [str(part) for part in command], cwd=cwd, env=environ, capture_output=True, text=True
-        )
+        done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
     except FileNotFoundError:
-        sys.exit(f"{command[0]} is not here: pip install {command[0]}")
+        sys.exit(f"{command[0]} is not here; uv comes with  pip install uv")
     if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr.strip()[-2000:]}")
+        sys.exit(f"{' '.join(command)}\n{done.stderr.strip()[-2000:]}")
     return done.stdout
+
+
+# ----- the page ------------------------------------------------------------------------------------------------------
 
 
 def page(results: dict) -> str:
     """docs/COMPATIBILITY.md."""
     names = [name for name in PYTHON if name in results]
-    head = "| | " + " | ".join(TITLES[name] for name in names) + " |\n|---|" + "---|" * len(names)
-    rows = ["| Python | " + " | ".join(results[name]["python"] for name in names) + " |"]
-    rows += [f"| {key} | " + " | ".join(results[n]["packages"][key] for n in names) + " |" for key in SHOWN]
-    what = {"colab": "cells of all notebooks", "lowest": "unit tests", "newest": "unit tests"}
-    verdicts = []
-    for name in names:
-        row = results[name]
-        failed = f"**{row['failed']} failed**, " if row["failed"] else ""
-        skipped = f", {row['skipped']} skipped" if row["skipped"] else ""
-        verdicts.append(f"{failed}{row['passed']:,} {what[name]} passed{skipped}")
-    rows += ["| result | " + " | ".join(verdicts) + " |"]
-    rows += [
-        "| tested | " + " | ".join(f"{results[n]['date']}, {results[n]['system']}" for n in names) + " |"
-    ]
-    table = "\n".join([head, *rows])
-    return f"""# Versions the course was tested with
+    columns = [results[name] for name in names]
 
-Written by `python tests/environments.py`. Every change is tested with the versions of [constraints.txt](../constraints.txt), unit tests and
-notebooks; this table shows what else was tried, and when.
+    def row(title: str, cells) -> str:
+        return f"| {title} | " + " | ".join(cells) + " |"
 
-{table}
+    def tests(name: str) -> str:
+        column = results[name]
+        bad = f"**{column['failed']} failed**, " if column["failed"] else ""
+        skipped = f", {column['skipped']} skipped" if column["skipped"] else ""
+        return f"{bad}{column['passed']:,} {WHAT[name]} passed{skipped}"
 
-Colab's versions: every notebook runs alone in an empty folder, its set-up cell fetches an archive of the course and installs it without
-dependencies; a package that changes by it counts as a failure. Lowest: pyproject.toml's lower bounds (uv's `lowest-direct`). Newest: nothing
-pinned.
-"""
+    rows = [
+        row("", (TITLES[name] for name in names)),
+        "|---|" + "---|" * len(names),
+        row("Python", (column["python"] for column in columns)),
+        *(row(key, (column["packages"][key] for column in columns)) for key in SHOWN),
+        row("result", map(tests, names)),
+        row("packages that the set-up cell changed",
+            (str(len(results[name]["changed"]) or "none") if name == "colab" else "–" for name in names)),
+        row("tested on", (f"{column['date']}, {column['system']}" for column in columns)),
+    ]  # fmt: skip
+    broken = [f"- {TITLES[name]}: `{line}`" for name in names for line in results[name]["broken"]]
+    failures = ["", "What failed:", "", *broken] if broken else []
+    pins = re.search(r"on (\d{4}-\d\d-\d\d)", PINS.read_text("utf-8"))[1]
+    return "\n".join([
+        "# Versions the course was tested with",
+        "",
+        "Written by `python tests/environments.py`. `python course.py test` goes by [constraints.txt](../constraints.txt), unit tests and",
+        "notebooks; this table shows what else was tried, and when.",
+        "",
+        *rows,
+        *failures,
+        "",
+        "**Newest**: what installs when nothing is pinned. **Lowest**: the lower bounds of pyproject.toml (uv's `lowest-direct`; what",
+        f"these packages need themselves is the newest that suits them). **Colab's**: what Colab had on {pins}, as far as the course",
+        "touches it ([the list](../tests/colab_pins.txt)). There every notebook runs alone in an empty folder; its set-up cell fetches an",
+        "archive of the course and installs it without its dependencies, not editable, as on Colab. A package that is added, removed or",
+        "replaced by that counts as a failure. Cells are compared with the stored output where they ask for it.",
+        "",
+    ])  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -196,6 +196,7 @@ def test_a_home_that_takes_no_files_is_replaced(tmp_path):
     there = course.stand_ins(tmp_path / "none", tmp_path / "build")
     assert {"JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "COTLIB_PROGRESS"} <= there.keys()
     assert all(Path(folder).parent == tmp_path / "build" for folder in there.values())
+    Path(there["COTLIB_PROGRESS"]).write_text("{}", "utf-8")
 
 
 def test_an_unreachable_index_is_found_out_quickly():
@@ -419,6 +420,32 @@ def test_arguments_are_passed_on(monkeypatch):
     assert calls[-1][-2:] == ("--port", "9999") and "notebooks/00_welcome.ipynb" in calls[-1]
     course.main(["--no-setup", "run", "00", "02"])
     assert calls[-1] == ("-m", "cotlib.lab.run", "00", "02")
+
+
+@pytest.mark.parametrize(
+    ("has_playwright", "has_browser", "fetches"), [(True, True, 0), (False, False, 0), (False, True, 1)]
+)
+def test_playwright_is_fetched_only_where_there_is_a_browser(
+    has_playwright, has_browser, fetches, monkeypatch
+):
+    def runs(python, *arguments):
+        return has_playwright if "import playwright" in arguments else has_browser
+
+    staged = []
+    monkeypatch.setattr(course, "runs", runs)
+    monkeypatch.setattr(course, "stage", lambda title, expected, command: staged.append(command))
+    course.add_playwright(course.Place(Path(sys.executable), Path(sys.prefix), ours=False))
+    assert len(staged) == fetches and all(re.fullmatch(r"playwright==[\d.]+", c[-1]) for c in staged)
+
+
+def test_without_network_the_tests_go_on_without_playwright(monkeypatch, capsys):
+    def stage(*_):
+        raise course.SetupError(course.NO_NETWORK)
+
+    monkeypatch.setattr(course, "runs", lambda python, *arguments: "import playwright" not in arguments)
+    monkeypatch.setattr(course, "stage", stage)
+    course.add_playwright(course.Place(Path(sys.executable), Path(sys.prefix), ours=False))
+    assert "cannot be reached" in capsys.readouterr().out
 
 
 def test_untidy_code_fails_the_test_command_even_when_all_tests_pass(monkeypatch):

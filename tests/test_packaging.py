@@ -17,6 +17,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from cotlib.lab.kernel_figures import stored_rows
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -68,6 +70,8 @@ def test_the_wheel_holds_package_and_data_and_nothing_else(wheel):
         name for name in files if not name.startswith(unfinished[0]) and not name.endswith(unfinished[1])
     }
     assert {f"cotlib/_data/{name}" for name in shipped} == {n for n in names if n.startswith("cotlib/_data/")}
+    rows = {f"cotlib/_bench/{path.name}" for path in (ROOT / "bench" / "results").iterdir()}
+    assert rows == {name for name in names if name.startswith("cotlib/_bench/")}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".ipynb")]
 
@@ -84,6 +88,14 @@ def test_the_installed_wheel_draws_a_picture(elsewhere, tmp_path):
     assert pictures and all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
     script = python.parent / ("cotlib.exe" if os.name == "nt" else "cotlib")
     assert "generate" in checked(script, "--help", cwd=tmp_path, env=environ)
+
+
+def test_the_installed_wheel_finds_the_stored_rows(elsewhere, tmp_path):
+    """Notebook 10 shows them also where there is no clone."""
+    python, environ = elsewhere
+    count = "from cotlib.lab.kernel_figures import stored_rows; print(len(stored_rows('kernels.csv')))"
+    found = int(checked(python, "-c", count, cwd=tmp_path, env=environ))
+    assert found == len(stored_rows("kernels.csv", ROOT / "bench" / "results")) > 0
 
 
 def test_dependencies_have_lower_bounds_only():

@@ -187,7 +187,8 @@ def generate(theirs, processor, prompts, weight=5.0, uniforms=None):
     for b, prompt in enumerate(prompts):
         chat = [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
         text = processor.apply_chat_template(chat, add_generation_prompt=True)
-        inputs = processor(text=text, generation_mode="image", return_tensors="pt")
+        # a list: transformers 5.10 to 5.17 take a string for a list of letters
+        inputs = processor(text=[text], generation_mode="image", return_tensors="pt")
         watch = Watch(weight, None if uniforms is None else uniforms[b : b + 1])
         codes.append(theirs.generate(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], generation_mode="image",
@@ -216,7 +217,7 @@ def run(model, prompts, numbers, seed=0, stop=None, **options):
 def test_text_becomes_the_same_ids(model, processor):
     chat = [{"role": "user", "content": [{"type": "text", "text": "  two red cats \n"}]}]
     text = processor.apply_chat_template(chat, add_generation_prompt=True)
-    right = processor(text=text, generation_mode="image", return_tensors="pt")["input_ids"][0].tolist()
+    right = processor(text=[text], generation_mode="image", return_tensors="pt")["input_ids"][0].tolist()
     assert model.text_ids("  two red cats \n") == right
     words = [model.words.id_to_token(i) for i in right]
     assert (words[0], words[-1]) == (BOS, BOI) and words[1] == USER and ASSISTANT in words

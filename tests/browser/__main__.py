@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"course.py test --browser: {error}", file=sys.stderr)
         return 2
-    os.environ["COTLIB_BROWSER"] = "1"
+    os.environ["COTLIB_BROWSER"] = "all"
     names = [argument for argument in arguments if re.fullmatch(r"\d\d\w*", argument)]
     others = [argument for argument in arguments if argument not in names]
     chosen = ["-k", " or ".join(names)] if names else []

@@ -24,7 +24,7 @@ def try_widgets(page, cell, index: int) -> list[str]:
     problems = []
     for slider in visible(cell, ".noUi-handle"):
         page.done["sliders"] += 1
-        if not changes(page, index, lambda slider=slider: move(page, slider)):
+        if not changes(page, index, lambda slider=slider: move(slider)):
             problems.append("a slider moves and nothing changes")
     for menu in visible(cell, "select"):
         page.done["lists"] += 1
@@ -68,7 +68,7 @@ def press_buttons(page, cell, index: int) -> list[str]:
 def answer_form(page, cell, index: int) -> list[str]:
     """Give a prediction: the second choice, or a few steps along the slider, or a number; keep it."""
     if handles := visible(cell, ".noUi-handle"):
-        move(page, handles[0])
+        move(handles[0])
         page.done["sliders"] += 1
     elif choices := visible(cell, "input[type=radio]"):
         choices[1].check()
@@ -82,13 +82,12 @@ def answer_form(page, cell, index: int) -> list[str]:
     return [] if "Kept." in said else [f"the prediction is not kept; the form says: {said!r}"]
 
 
-def move(page, slider) -> None:
+def move(slider) -> None:
     """Three steps to the right; from the end, to the left."""
     slider.focus()
     at_end = slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemax")
     for _ in range(3):
         slider.press("ArrowLeft" if at_end else "ArrowRight")
-        page.call("settled")
 
 
 def changes(page, index: int, act) -> bool:

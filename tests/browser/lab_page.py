@@ -26,13 +26,14 @@ from .server import Server
 SCRIPT = Path(__file__).with_name("page.js")
 LONGEST_CELL = 300  # seconds; as in cotlib.lab.run
 FLAGS = ["--no-first-run", "--disable-component-update", "--disable-gpu"]
+FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # other hosts cannot be reached
 
 # Errors on the console that are none of ours: pattern, and why.
 ALLOWED_ON_CONSOLE: dict[str, str] = {}
 
 
 class NotebookPage:
-    """One notebook in one tab. problems: sentences; done: what was used, by kind."""
+    """One notebook in one tab. problems: sentences; done: what was used, by kind; spent: seconds on what."""
 
     def __init__(self, page, server: Server, name: str):
         self.page, self.server, self.name = page, server, name
@@ -40,9 +41,10 @@ class NotebookPage:
         kinds = ("cells", "sliders", "lists", "numbers", "boxes", "players", "buttons", "predictions")
         self.done = dict.fromkeys(kinds, 0)
         self.progress = server.folder / f"progress-{name}.json"  # of this notebook alone: two run at once
-        self.seconds = 0.0
+        self.spent = dict.fromkeys(("opening", "cells", "widgets"), 0.0)  # seconds
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(f"exception in the page: {error}"))
+        page.on("request", lambda request: self._request(request.url))
         page.on("websocket", lambda socket: self._request(socket.url))
 
     def call(self, function: str, *arguments):
@@ -61,24 +63,27 @@ class NotebookPage:
 
         Stops at the first cell with an error, as its followers would only fail too.
         """
-        start = time.perf_counter()
-        self.open()
+        self._timed("opening", self.open)
         sources = self.call("sources")
         for index, source in enumerate(sources):
             if not (source or "").strip():
                 continue
-            if not self._run(index):
+            if not self._timed("cells", self._run, index):
                 break
             if use and self.call("widgets", index):
-                self._use(index)
+                self._timed("widgets", self._use, index)
         else:
             self._check_predictions()
-        for index, source in enumerate(
-            sources
-        ):  # words last: formulas are set a while after the page is there
-            if source is None:
+        for index, source in enumerate(sources):
+            if source is None:  # words last: formulas are set a while after the page is there
                 self._note(index, self.call("misprints", index))
-        self.seconds = time.perf_counter() - start
+
+    def _timed(self, what: str, act, *arguments):
+        start = time.perf_counter()
+        try:
+            return act(*arguments)
+        finally:
+            self.spent[what] += time.perf_counter() - start
 
     def _run(self, index: int) -> bool:
         """Run a cell and note what is wrong with it; whether the notebook can go on."""
@@ -122,29 +127,23 @@ class NotebookPage:
         if message.type == "error" and not any(re.search(p, message.text) for p in ALLOWED_ON_CONSOLE):
             self.problems.append(f"console error: {message.text[:300]}")
 
-    def _request(self, url: str) -> bool:
-        """Whether an address belongs to this machine; noted if not."""
+    def _request(self, url: str) -> None:
+        """Note an address that does not belong to this machine."""
         parts = urlsplit(url)
-        own = parts.scheme in ("data", "blob", "about") or parts.hostname == "127.0.0.1"
-        if not own:
+        if parts.scheme not in ("data", "blob", "about") and parts.hostname != "127.0.0.1":
             self.problems.append(f"request to another host: {url[:200]}")
-        return own
 
 
 @contextmanager
 def open_page(
     playwright, server: Server, name: str, width: int = 1280, height: int = 900
 ) -> Iterator[NotebookPage]:
-    """A browser of its own with one tab; requests to other hosts are noted and stopped."""
-    browser = playwright.chromium.launch(executable_path=str(browser_path()), args=FLAGS)
+    """A browser of its own with one tab, which cannot reach other hosts."""
+    browser = playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
     try:
         context = browser.new_context(viewport={"width": width, "height": height})
         context.add_init_script(path=SCRIPT)
         notebook = NotebookPage(context.new_page(), server, name)
-        context.route(
-            "**/*",
-            lambda route: route.continue_() if notebook._request(route.request.url) else route.abort(),
-        )
         yield notebook
         notebook.call("leave")
     finally:

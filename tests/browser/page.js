@@ -77,12 +77,25 @@ window.course = (() => {
     return left ? [...found, `markup shown as text: ${left[0]}`] : found;
   }
 
+  // Over when the kernel has worked off what was sent to it so far: in its main thread, which runs the cells, and in
+  // its subshells, threads in which newer kernels answer widgets.
+  async function answered() {
+    const own = kernel().subshellId;
+    const found = kernel().supportsSubshells ? (await heard(kernel().requestListSubshell({}).done)).content.subshell_id : [];
+    const questions = [null, ...found].map((id) => {
+      kernel().subshellId = id;
+      return kernel().requestCommInfo({});
+    });
+    kernel().subshellId = own;
+    await heard(Promise.all(questions));
+  }
+
   // When this is over, the kernel has heard of every key pressed so far, and the page shows its answers. Twice, as a
   // widget holds a second change back until the first is answered.
   async function settled() {
     for (let round = 0; round < 2; round++) {
       await painted();
-      await heard(kernel().requestCommInfo({}));
+      await answered();
     }
     await painted();
   }

@@ -10,6 +10,7 @@ from cotlib.errors import UserError
 
 from . import __main__ as command
 from . import chrome
+from .visit import why_not_started
 
 
 def nothing(name):
@@ -68,6 +69,13 @@ def test_the_command_ends_with_2_when_playwright_is_missing(monkeypatch, capsys)
     assert command.main([]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and 'pip install "playwright' in said
+
+
+def test_a_program_that_is_no_browser_is_said_in_one_sentence(monkeypatch):
+    pytest.importorskip("playwright")
+    monkeypatch.setenv(chrome.VARIABLE, sys.executable)
+    reason = why_not_started()
+    assert reason.startswith(f"{sys.executable} does not start: ") and "\n" not in reason
 
 
 def test_the_command_hands_names_and_options_to_pytest(monkeypatch):

@@ -8,10 +8,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from .lab_page import NotebookPage, open_page
+from .chrome import browser_path
+from .lab_page import FLAGS, NotebookPage, open_page
 from .server import Server, jupyterlab
 
 AT_ONCE = 2  # on two cores a third one gains nothing
+
+
+def why_not_started() -> str:
+    """Start the browser and end it again; in a sentence why that failed, "" when it did not."""
+    from playwright.sync_api import Error, sync_playwright
+
+    try:
+        with sync_playwright() as playwright:
+            playwright.chromium.launch(executable_path=browser_path(), args=FLAGS).close()
+    except Error as error:
+        return f"{browser_path()} does not start: {str(error).splitlines()[0]}"
+    return ""
 
 
 @contextmanager
