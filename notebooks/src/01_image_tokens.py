@@ -164,11 +164,11 @@ show_images(
     [f"error of drawing {i}" for i in range(1, 6)],
     columns=5,
     alt="Maps of the error for the five drawings above: bright yellow is 8 % of the brightness range or more. "
-    "The error sits on the things and right around them; far from them the paper is nearly exact.",
+    "The error is largest on the things and fades with the distance from them; among several things no paper is free of it.",
 )
 
 # %% [markdown]
-# The edges of things, where one expects trouble, are not the worst place. One reason: a class has one outline for all its colours, so the
+# The edges of things, where one expects trouble, are not the worst place. A likely reason: a class has one outline for all its colours, so the
 # tokenizer has seen it often. Inside, 10 bits must name one of many similar patches with thin lines and shades.
 #
 # ## 3 From a patch to a code
@@ -434,8 +434,8 @@ distinct = len(torch.unique((patches * 255).round(), dim=0))
 sprite_codes = tokenizer.encode(render_batch(sprites)).view(-1, 8, 8)[:, 2:5, 2:5].reshape(-1, 9)  # [160, 9]
 in_use = len(sprite_codes.unique())
 print(
-    f"{distinct} different patches (log2 = {math.log2(distinct):.1f} bits) share {in_use} codes; "
-    f"{len(torch.unique(sprite_codes, dim=0))} of {len(sprites)} things have nine codes of their own"
+    f"{distinct} different patches (log2 = {math.log2(distinct):.1f} bits) share {in_use} codes;\n"
+    f"{len(torch.unique(sprite_codes, dim=0))} of {len(sprites)} things differ in their nine codes from all others"
 )
 for name, levels_of in {
     "2 levels, 5 digits": [2] * 5,
@@ -445,9 +445,7 @@ for name, levels_of in {
     "2 levels, 13 digits (Show-o)": [2] * 13,
 }.items():
     size = math.prod(levels_of)
-    print(
-        f"{name:30} {size:5,} codes {math.log2(size):5.1f} bits {distinct / size:6.1f} patches to share one code"
-    )
+    print(f"{name:30} {size:5,} codes {math.log2(size):5.1f} bits {distinct / size:6.1f} patches a code")
 
 # %% [markdown]
 # Several different patches share each code that is in use. And yet the pictures come back. How? Suppose the decoder were
@@ -519,7 +517,7 @@ show_images(
 )
 
 # %% [markdown]
-# Shape, colour, even the animal: none of them is in this code alone. The meaning sits in the *constellation*. Keep that in mind for later
+# Colour and kind of thing are not in this code alone, and of the shape only this: ink on the left, paper on the right. The meaning sits in the *constellation*. Keep that in mind for later
 # notebooks: a half-drawn picture is blurred not only because codes are missing. The codes that are there also lack the neighbours that
 # explain them.
 #
@@ -645,7 +643,7 @@ way = pixels(b) - pixels(a)
 far = {name: float(((pixels(edited) - pixels(a)) * way).sum() / way.square().sum())
        for name, edited in (("in its own code", own), ("in its neighbours", others))}  # fmt: skip
 for name, part in far.items():
-    print(f"change what is {name:18} and the cell goes {part:4.0%} of the way to the other colour")
+    print(f"change {name:18}: the cell goes {part:4.0%} of the way to the other colour")
 reveal("01-ear", max(far, key=far.get))
 
 # %% [markdown]
@@ -726,7 +724,7 @@ show_images(
 )
 
 # %% [markdown]
-# Each digit turns the colour in a direction of its own, and eats at the shape when it goes too far. No digit is "the colour", and none is "the
+# Each digit turns the colour in a direction of its own, and most eat at the shape when they go too far. No digit is "the colour", and none is "the
 # shape"; nobody told the encoder to sort them. But do related patches at least *share* digits?
 # Compare the same cell of two things, and count the digits that differ, in three kinds of pairs: same class in two
 # colours; same colour, two classes; both different.
@@ -883,8 +881,8 @@ print(f"PSNR without context {local_psnr:.1f} dB, with context {context_psnr:.1f
 # %% [markdown]
 # Same steps, same drawings, about the same quality. If reconstruction were the goal, either would do.
 #
-# Now look only at cells that hold *nothing but paper*: no pixel of a thing in them. The local encoder spends next to nothing
-# there. How many bits does the one with context spend on a cell of empty paper?
+# Now look only at cells that hold *nothing but paper*: no pixel of a thing in them. The local encoder can tell no
+# more there than one tint of paper from another. How many bits does the one with context spend on a cell of empty paper?
 
 # %%
 predict(
@@ -904,7 +902,7 @@ spent = {
 for name, found in (("local", local_codes), ("context", context_codes)):
     print(
         f"{name:8} empty paper: {len(found[empty].unique()):4} codes, {spent[name]:.1f} bits a cell"
-        f"   |   all cells: {bits_per_token(found):.1f} bits, {64 * bits_per_token(found):.0f} bits a picture"
+        f" | all: {bits_per_token(found):.1f}, {64 * bits_per_token(found):.0f} a picture"
     )
 reveal("01-background", round(spent["context"], 1))
 three = torch.cat(
@@ -940,7 +938,7 @@ for name, model in (("local", local), ("context", context)):
     a, b = (model.encode(render_batch(sheet)).view(-1, 8, 8)[:, 2:5, 2:5] for sheet in (alone, beside))
     stays[name] = (a == b).float().mean((0, 1))  # [3]: by column, from far to near
     print(
-        f"{name:8} codes that stay, by column: left {stays[name][0]:.0%}, middle {stays[name][1]:.0%}, "
+        f"{name:8} codes that stay: left {stays[name][0]:.0%}, middle {stays[name][1]:.0%}, "
         f"right (beside the bus) {stays[name][2]:.0%}"
     )
 
@@ -955,22 +953,21 @@ for name, model in (("local", local), ("context", context)):
 #
 # ## 10 The published ones
 #
-# How do these numbers compare with tokenizers of published generators? Sizes are from the papers and their code; the last columns are computed.
+# How do these numbers compare with tokenizers of published generators? Sizes are from the papers and their code; the last two numbers are computed:
+# the bits that a picture's codes have room for, and the colour values that share one bit. A number as source is arXiv's.
 
 # %%
 published = [  # name, picture side, cells per side, codes, kind, source
     ("this notebook", 64, 8, 1024, "FSQ, 5 digits of 4", "cotlib"),
-    ("Show-o, 256 px", 256, 16, 2**13, "LFQ, 13 bits", "arXiv 2408.12528"),
-    ("Show-o, 512 px", 512, 32, 2**13, "LFQ, 13 bits", "arXiv 2408.12528"),
-    ("LlamaGen, 256 px", 256, 16, 2**14, "VQ, vectors of 8", "arXiv 2406.06525"),
-    ("Janus-Pro, 384 px", 384, 24, 2**14, "VQ, vectors of 8", "arXiv 2501.17811"),
+    ("Show-o, 256 px", 256, 16, 2**13, "LFQ, 13 bits", "2408.12528"),
+    ("Show-o, 512 px", 512, 32, 2**13, "LFQ, 13 bits", "2408.12528"),
+    ("LlamaGen, 256 px", 256, 16, 2**14, "VQ, vectors of 8", "2406.06525"),
+    ("Janus-Pro, 384 px", 384, 24, 2**14, "VQ, vectors of 8", "2501.17811"),
 ]
-print(
-    f"{'':18} {'tokens':>6} {'codes':>7}  {'kind':19} {'bits a picture':>14} {'colour values a bit':>19}   source"
-)
+print(f"{'':17} {'tokens':>6} {'codes':>6} {'kind':18} {'bits':>6} {'values a bit':>12}  source")
 for name, side, across, size, kind, source in published:
     room = across**2 * math.log2(size)
-    print(f"{name:18} {across**2:6} {size:7,}  {kind:19} {room:14,.0f} {3 * side**2 / room:19.0f}   {source}")
+    print(f"{name:17} {across**2:6} {size:6,} {kind:18} {room:6,.0f} {3 * side**2 / room:12.0f}  {source}")
 
 # %% [markdown]
 # Mind two differences. The published ones compress about three times harder, and they do it to photographs. Their encoders **do** look
@@ -987,7 +984,7 @@ for name, side, across, size, kind, source in published:
 #   makes it trainable.
 # - Most of a code's 10 bits are not used. Paper takes most of the cells, and the rest is for a generator to learn.
 # - The decoder reads constellations: a table with the same codes is far worse. A code's pixels depend on its neighbours.
-# - The encoder must not do the same. Context in the codes bought hardly any quality here, and made them much harder to predict.
+# - The encoder must not do the same. Context in the codes bought no quality here, and made them much harder to predict.
 #
 # **To go on:** halve `encoder` or `wide` in `small` (section 4) and watch PSNR and bits. Or weigh paper like things
 # (`TokenizerRecipe(background=3.3)`) and look at the pictures after 100 steps. The next notebook draws pictures from these tokens.

@@ -130,7 +130,15 @@ words = [VOCAB[i] for i in encode("a photo of a red dog")]
 show(attention_figure(sees, words, ["masked rounds", "raster order"]),
      alt="Rows look at columns. Words see earlier words only, and never the picture, in both. Image tokens see all the text; in "
          "masked rounds they see the whole picture, in raster order only what comes before.")  # fmt: skip
-reveal("02-sees", "image tokens only")
+words_move, later_only = sees[0][: len(words)], ~sees[0][len(words) :, len(words) :].triu(1).any()
+reveal(
+    "02-sees",
+    "words and image tokens"
+    if words_move[:, len(words) :].any()
+    else "only image tokens that come later"
+    if later_only
+    else "image tokens only",
+)
 
 # %% [markdown]
 # Show-o calls the left pattern **omni-attention**: text is **causal** (a word sees the words before it), the picture is
@@ -177,7 +185,9 @@ first = masked.logits(
 )
 blank = (first.argmax(-1).view(120, 64) == paper).all(1).float().mean().item()
 print(f"Prompts whose likeliest codes are all paper: {100 * blank:.0f} %")
-reveal("02-likeliest", "an empty sheet")
+seen = {d.cls for d in judge.detect(masked.decode(three[:1]))[0] if d.score > 0.3}
+empty_sheet = bool((three[0] == paper).all())
+reveal("02-likeliest", "an empty sheet" if empty_sheet else "a cat" if "cat" in seen else "a blurred cat")
 
 # %% [markdown]
 # The network knows *what* to draw. It cannot know *where*, since the prompt does not say. So at each single place "nothing here"
@@ -189,7 +199,7 @@ reveal("02-likeliest", "an empty sheet")
 #
 # $$\prod_{i=1}^{64} p(x_i \mid c) \;\neq\; p(x_1, \dots, x_{64} \mid c)$$
 #
-# Each place tosses its own coin about whether a cat stands here, and in which colour. The scraps are well drawn; they just do not know
+# Each place tosses its own coin about whether a cat stands here, and in which colour. Each scrap is a fair guess for its place; the scraps just do not know
 # of each other. Every method in this notebook is a way to let places know of each other without paying for 64 passes.
 #
 # ## 3 Masked rounds
@@ -259,12 +269,12 @@ check("masked_step", masked_step)
 # from cotlib.lab import solution; solution("masked_step")
 
 # %%
-example = 100  # a two-colour prompt, GenEval's hardest task; try others, 0 to 119
+example = 100  # a two-colour prompt, the hardest task here; try others, 0 to 119
 print(texts[example])
 steps = list(masked_rounds(masked, [texts[example]], [0], seed=0))
 show(step_strip(steps, masked.decode, columns=8),
-     alt="Top: the full guess is scraps at first, settles step by step and is clean at the end. Bottom: in the first rounds hardly a "
-         "token is fixed; a few pieces of things come first, then paper, and the rest of the things last.")  # fmt: skip
+     alt="Top: the full guess is scraps after the first round; from the second on umbrella and elephant stand there, their colours and "
+         "some smudges still change. Bottom: a few pieces of things are fixed first, then paper, and the rest of the things last.")  # fmt: skip
 
 # %%
 step_scrubber(steps, masked.decode)
@@ -315,10 +325,10 @@ show(
 reveal("02-paper", round(100 * paper_share[0]))
 
 # %% [markdown]
-# Three phases. First the loop *plants*: a few pieces of things. With them it is settled where the things stand, and roughly
-# what they are. Then it clears the rest of the sheet, since paper far from a planted piece is a sure bet. Last it fills in: the remaining
-# pieces of the things, each one of hundreds of codes, were the least sure all along. Keep this in mind for the verifiers: what a picture
-# will show is decided by a handful of early tokens, and can be *seen* only later. (No thought is written anywhere in
+# Three phases. First the loop *plants*: a few pieces of things. With them much is settled of where the things stand, and
+# of what they are. Then it clears the rest of the sheet, since paper far from a planted piece is a sure bet. Last it fills in: the remaining
+# pieces of the things, each one of hundreds of codes, were the least sure all along. Keep this in mind for the verifiers: much of what a
+# picture will show hangs on a handful of early tokens, and can be *seen* only later. (No thought is written anywhere in
 # this process; "chain of thought" is an analogy for these rounds.)
 #
 # ## 4 How many rounds?
@@ -364,8 +374,8 @@ show_images(torch.cat([masked.decode(by_rounds[s][pick]) for s in by_rounds]).un
 # %% [markdown]
 # One round is the product of marginals from section 2. Two rounds are broken things. After that truth climbs quickly, then slowly: the step from
 # eight to sixteen doubles the price, and the intervals of the two overlap. So do not make too much of which number was revealed.
-# Most of what is still wrong at sixteen rounds is not wrong for lack of rounds. It is wrong because the network *believes* the wrong thing. You will
-# meet the reason in section 10.
+# At sixteen rounds much is still wrong, and more rounds are not the only cure: part of it is wrong because the network *believes* the wrong thing. You
+# will meet that part in section 10.
 #
 # ## 5 Confidence is a thumb on the scale
 #
@@ -461,8 +471,9 @@ show(heat_maps([(drawn[:40] != paper).float().mean(0) for drawn in (noisy, leake
 
 # %% [markdown]
 # Without noise nearly the same cells win the first round every time, and where the first piece of a thing is planted, there the thing will
-# stand. A search over twenty candidates then chooses among variations of a few pictures. This is how a
-# bug of one line hides for years: every picture is fine, only their *variety* is gone. Here each path starts anew.
+# stand. A search over twenty candidates then has fewer different pictures to choose from. This is how a
+# bug of one line stays hidden: nothing in a single picture shows it, only their *variety* shrinks. Four prompts are few; notebook 04 counts
+# layouts on sixty, with an interval, and what it costs the search. Here each path starts anew.
 #
 # ## 6 Guidance
 #
@@ -535,10 +546,10 @@ reveal("02-guidance", f"{best:g}")
 # - **Truth** gains a great deal from some guidance, and loses much of it again when there is too much.
 # - **Things drawn** says why. Without guidance a good part of what was asked for is not drawn at all: at each place paper is the best guess
 #   (section 2), the loop keeps what is surest, and the sheet stays empty or half empty. Guidance asks instead what *the prompt* changes at a
-#   place, and that is never the paper. So it turns the order of section 3 around: ink first. With a large weight things break,
-#   and the detector recognises fewer of them.
+#   place, and that favours ink. (Section 3 was drawn with it.) With the largest weight the detector recognises fewer things again.
 # - **Colours in use** is the effective number of colours ($e^{\text{entropy}}$; 8 if all are equally frequent) where the prompt leaves the
-#   colour open. Guidance is known for cutting down variety. Here it hardly does; a reminder to measure what one expects.
+#   colour open. Guidance is known for cutting down variety. In this number, over all
+#   prompts together, nothing of it shows. How varied the pictures of *one* prompt stay, it cannot say: each prompt is drawn once.
 #
 # ## 7 Raster order
 #
@@ -547,7 +558,7 @@ reveal("02-guidance", f"{best:g}")
 #
 # $$p(x_1, \dots, x_{64} \mid c) = \prod_{i=1}^{64} p(x_i \mid x_1, \dots, x_{i-1}, c)$$
 #
-# That is exact, without thumb on any scale. The price is 64 steps that must follow each other.
+# That is exact for the bare network (guidance, which is used here too, still sharpens it). The price is 64 steps that must follow each other.
 
 # %%
 print(texts[example])
@@ -575,21 +586,23 @@ predict(
 from cotlib.search import single
 
 orders, order_truth = {}, {}
+print(f"{'':14} {'truth':19}{'passes':>10}{'ms in a batch':>16}{'ms alone':>14}")
 for name, model in (("masked rounds", masked), ("raster order", raster)):
     outcome = single(model, texts, seed=0)  # runs the same loop, and keeps the ledger
     orders[name] = outcome.ledger
     order_truth[name] = truth(torch.stack([paths[0].codes for paths in outcome.paths]), model)
     estimate, low, high = bootstrap_interval(order_truth[name])
+    alone = [single(model, texts[i : i + 1], seed=0).ledger.seconds for i in range(5)]
     print(
-        f"{name:14} truth {estimate:.2f} ({low:.2f} to {high:.2f})   token passes a picture "
-        f"{orders[name].generator_token_passes / 120:6.0f}   pictures a second {120 / orders[name].seconds:5.1f}"
+        f"{name:14} {estimate:.2f} ({low:.2f} to {high:.2f}){orders[name].generator_token_passes / 120:10.0f}"
+        f"{1000 * orders[name].seconds / 120:16.1f}{1000 * np.median(alone):14.0f}"
     )
 passes = orders["masked rounds"].generator_token_passes / orders["raster order"].generator_token_passes
 reveal("02-order", round(passes, 1))
 
 # %% [markdown]
-# Raster order does a fraction of the arithmetic, and for a *batch* of pictures it is quicker, too. Draw a single picture and its lead
-# shrinks or is gone: 64 small steps wait for each other, eight large ones keep the processor busy. A GPU needs large steps even more.
+# (All for one picture; *alone* is the median of five prompts.) Raster order does a fraction of the arithmetic, and for a *batch* of pictures it is quicker, too. For a single picture, in the last column,
+# 64 small steps wait for each other, while eight large ones keep the processor busy. A GPU needs large steps even more.
 # Cost is not one number: arithmetic, waiting time and memory disagree.
 #
 # For this course the deeper difference is another one. Masked rounds show a guess of the *whole* picture at every step, which a
@@ -636,7 +649,7 @@ print("paths 0, 7 and 19 alone give the same 64 codes as among eighty:", same_al
 # - **Shared first round.** All candidates of a prompt start from the same empty canvas: one pass for all.
 # - **Head last.** Guidance before the head, and the head only at places still hidden.
 #
-# The last line rests on a decision. The random numbers of a path depend on (seed, prompt, path number) and on nothing else. With one common stream
+# The last printed line rests on a decision. The random numbers of a path depend on (seed, prompt, path number) and on nothing else. With one common stream
 # of random numbers, path 7 would change when path 3 is stopped, and no search could be compared with another.
 #
 # Does it pay? Time the parts of one round of twenty candidates, and what is needed once.
@@ -665,7 +678,7 @@ with torch.no_grad():
         "text, once a prompt": milliseconds(lambda: masked.prefix([prompt])),
         "network, a round": milliseconds(lambda: masked.hidden(prefix, canvas)),
         "head, a round": milliseconds(lambda: masked.head(vectors)),
-        "drawing codes, a round": milliseconds(lambda: draw_codes(masked.head(vectors), uniforms) and None),
+        "head and draw, a round": milliseconds(lambda: draw_codes(masked.head(vectors), uniforms) and None),
         "codes to pixels, at the end": milliseconds(lambda: masked.decode(noisy[:20])),
     }
 for name, number in parts.items():
@@ -710,15 +723,14 @@ half_way = len(run) // 2 - 1
 reveal("02-settled", round(100 * early_right[half_way]))
 
 # %%
+print(f"{'round':8}{'judged right, of them':30}judged wrong, of them")
 for step in range(len(run)):
     yes, no = verdicts[step], ~verdicts[step]
     line = [
-        f"{int(part.sum()):3d} pictures, {100 * final[part].mean():3.0f} % end right"
-        if part.any()
-        else "  none"
+        f"{int(part.sum()):3d}, {100 * final[part].mean():3.0f} % end right" if part.any() else "  none"
         for part in (yes, no)
     ]
-    print(f"round {step + 1}:  judged right: {line[0]:32} judged wrong: {line[1]}")
+    print(f"{step + 1:5}   {line[0]:30}{line[1]}")
 
 # %% [markdown]
 # Read the table from the top. After the first round the verdict is "wrong" for nearly everybody. It is not that the judge errs: a field of scraps
@@ -726,13 +738,13 @@ for step in range(len(run)):
 # "wrong" still leaves an open question; that question closes slowly, until the last rounds. So there is something to win in the middle: most of
 # the news is there, and most of the work is still to be done.
 #
-# And this is the exact judge. A learned verifier that is asked "is this step good?" in *every* round faces scraps early and finished pictures
+# And this is the judge itself, whose verdict counts. A learned verifier that is asked "is this step good?" in *every* round faces scraps early and finished pictures
 # late. That is why verifying each step gained the paper next to nothing (notebook 05), and why PARM first asks whether there is
 # anything to judge (notebook 06).
 #
 # ## 10 Why this generator is wrong
 #
-# Twice the rounds helped little, more guidance did harm. What is left? The captions. Models trained on captions from the web have read "a photo of a
+# Twice the rounds helped less than these prompts can show, more guidance did harm. A part of what is left comes from the captions. Models trained on captions from the web have read "a photo of a
 # cat" under pictures of dogs. Ours was treated the same way. It first learned from honest captions; then training went on with **careless** ones:
 # each fact is wrong at a fixed rate, and always in the same direction. An object is taken for its partner (dog for cat), a colour for its
 # neighbour, a count is off by one, a relation is mirrored.
@@ -749,8 +761,9 @@ print(noise)
 rng = np.random.default_rng(3)
 shown = [prompts[i] for i in (1, 21, 45, 65, 85, 105, 8, 28, 48, 68, 88, 108)]
 scenes = [sample_scene(rng, corrupt(rng, m, noise)) for m in shown]
+crosses = sum(not holds(s, m) for s, m in zip(scenes, shown, strict=True))
 show_images(render_batch(scenes), [m["prompt"] for m in shown], marks=[holds(s, m) for s, m in zip(scenes, shown, strict=True)],
-            alt="What the training data looked like: twelve drawings with their captions. About half have a cross: a partner object, a "
+            alt=f"What the training data looked like: twelve drawings with their captions. {crosses} of twelve have a cross: a partner object, a "
                 "neighbouring colour, one too many or too few, or the wrong side.")  # fmt: skip
 
 # %% [markdown]
@@ -767,8 +780,8 @@ lost = [i for i in range(120) if clean_truth[i][1][0] and not base_truth[i][1][0
 swapped = sorted(lost, key=lambda i: (i % 20, i))[:6]
 show_images(torch.cat([clean.decode(clean_codes[swapped]), masked.decode(codes[swapped])]), [texts[i] for i in swapped] * 2,
             marks=[True] * 6 + [False] * 6, columns=6,
-            alt="Six prompts with the same dice. Top, after honest captions: right. Bottom, after careless ones: mostly the partner "
-                "object, the neighbouring colour, the other side or another number; some are smudged.")  # fmt: skip
+            alt="Six prompts with the same dice. Top, after honest captions: right. Bottom, after careless ones: a partner "
+                "object, a neighbouring colour, a wrong side, a thing missing or one too many, and smudges.")  # fmt: skip
 
 # %% [markdown]
 # Each line of the table is twenty pictures, so 0.05 is one picture, and most of the differences are dice; some even point the wrong way. Only
@@ -864,25 +877,26 @@ ahead = {
     name: int((rows[:, 0] > rows[:, 1:].amax(1)).sum()) for name, rows in known.items() if len(rows) == 20
 }
 for name, count in ahead.items():
-    print(f"{name:20} the right thing is the likeliest of the four for {count} of 20 prompts")
+    print(f"{name:20} right thing likeliest of the four: {count} of 20 prompts")
 guided = shares(masked, named, 1.5).mean(0)
 odds, sharp = float(heights[1, 0] / heights[1, 2]), float(guided[0] / guided[2])
 print(
-    f"named, careless: odds of the right colour to its partner {odds:.1f}, guided {sharp:.1f}; captions {(1 - noise.color) / noise.color:.1f}"
+    f"named, careless: odds of right colour to partner {odds:.1f}, guided {sharp:.1f}; captions {(1 - noise.color) / noise.color:.1f}"
 )
 reveal("02-knowledge", round(heights[3, 0], 2))
 
 # %% [markdown]
 # Look at the upper half first. After careless captions the partners have got their share, and they only: the network does not confuse a cat
-# with *everything*, but with what careless people confuse it with. For most of these prompts the right thing is still the likeliest. The knowledge is
+# with *everything*, but with what careless people confuse it with. For more than half of these prompts the right thing is the likeliest of the four. The knowledge is
 # there, **diluted**. (The grey part is what a hole in an otherwise empty sheet does to a network that rarely saw one: other codes than a finished
 # thing's.)
 #
-# Now the lower half. For pairs that no caption named, even the honest network is far less sure, and after careless captions the partner colour
-# often leads: the partner pair *was* named. Putting known words together in a new way is the hard part, here as in published models, and
+# Now the lower half. For pairs that no caption named, even the honest network is far less sure, and after careless captions the right thing
+# leads for few of the prompts, and the partner colour has as much as it: the partner pair *was* often named. Putting known words together in a new way is the hard part, here as in published models, and
 # it is why every result of this course is measured on held-out pairs.
 #
-# Guidance sharpens: odds of $a$ to $b$ become about $(a/b)^{1+w}$, if the unprompted network likes both alike. But no sharpener can *know* that the
+# Guidance sharpens: in *one* draw odds of $a$ to $b$ become $(a/b)^{1+w}$, if the unprompted network likes both alike. Over nine draws and twenty prompts
+# the printed odds rise by less than that. But no sharpener can *know* that the
 # likelier thing is the right one: where carelessness is near one half, sharpening gains nothing, and where the partner leads, it does harm. A
 # verifier can look at the picture. And preference tuning (notebook 08) can shift the odds themselves, which works because there is
 # something to shift. A network that is wrong because it never knew has nothing to bring forward.
@@ -892,8 +906,8 @@ reveal("02-knowledge", round(heights[3, 0], 2))
 # - One pass gives marginals; their product is scraps. Rounds, or raster order, make a joint picture out of them.
 # - The loop samples from a *sharpened* model. Confidence, temperature 0 and guidance all trade variety for typicality.
 # - Text never sees the picture. That one fact makes most of the savings exact.
-# - The first tokens decide, the middle rounds show it, the last ones fill in.
-# - This base is wrong as its captions were wrong. The next notebooks try to get the right picture out of it all the same.
+# - The first tokens decide much, the middle rounds show it, the last ones fill in.
+# - This base is wrong in part as its captions were wrong, and in part beyond them. The next notebooks try to get the right picture out of it all the same.
 
 # %%
 score("02")
@@ -905,7 +919,7 @@ first_low, first_high = wilson(int(verdicts[0, final].sum()), int(final.sum()))
 relations = [[row for row in table if row[0] == "position"] for table in (clean_truth, base_truth)]
 named_p, held_p = known["named, honest"][:, 0], known["held out, honest"][:, 0]
 rows = [
-    ("bare network: the likeliest codes are plain paper everywhere, share of prompts", (blank,), 0.9, ">="),
+    ("bare network: the likeliest codes are plain paper everywhere, share of prompts", (blank, *wilson(round(120 * blank), 120)), 0.9, ">="),
     ("one round is far below eight: gain in truth", paired_difference(rounds_truth[8], rounds_truth[1]), 0.2, ">="),
     ("doubling eight rounds to sixteen gains little", paired_difference(rounds_truth[16], rounds_truth[8]), 0.1, "<="),
     ("paper among the tokens fixed first, less than in the middle by", (paper_share[3] - paper_share[0],), 0.2, ">="),
