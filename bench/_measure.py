@@ -150,7 +150,9 @@ def append(file: Path, rows: list[dict], told: dict) -> None:
         with file.open(encoding="utf-8", newline="") as stream:
             found = next(csv.reader(stream), None)
     if found and found != columns:
-        raise UserError(f"{file} has the columns {', '.join(found)}; expected {', '.join(columns)}; move it away")
+        raise UserError(
+            f"{file} has the columns {', '.join(found)}; expected {', '.join(columns)}; move it away"
+        )
     with file.open("a", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         if not found:
