@@ -52,7 +52,7 @@ class Server:
 def jupyterlab(
     notebooks: Sequence[Path], theme: str = "light", threads: int | None = None
 ) -> Iterator[Server]:
-    """Serve copies of `notebooks`, without outputs, beside copies of cotlib and data.
+    """Serve copies of `notebooks`, without outputs, beside copies of cotlib, data and bench/results.
 
     threads: cores that a kernel may use; None for all.
     """
@@ -79,7 +79,7 @@ def jupyterlab(
 
 def copy_course(notebooks: Sequence[Path], folder: Path) -> None:
     """What a clone holds and a notebook needs. Outputs are left out: whatever is there later, the run has made."""
-    for name in ("cotlib", "data"):
+    for name in ("cotlib", "data", "bench/results"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "notebooks").mkdir(parents=True)
     for path in notebooks:
