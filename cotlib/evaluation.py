@@ -278,7 +278,8 @@ def fingerprints(plan: Plan) -> dict[str, str]:
     given = [plan.weights, plan.judge, plan.verifier, plan.questions]
     if plan.published:
         given += [checkpoint_folder(plan.model), plan.verifier and checkpoint_folder(plan.verifier)]
-    return {str(path): fingerprint(path) for path in given if path and Path(path).exists()}
+    found = {Path(path) for path in given if path and Path(path).exists()}
+    return {str(path): fingerprint(path) for path in sorted(found)}
 
 
 # ----- the result ---------------------------------------------------------------------------------------------------

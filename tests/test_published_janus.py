@@ -370,10 +370,8 @@ def test_codes_that_raster_order_cannot_go_on_from_are_refused(model):
     assert model.logits(model.prefix([SHORT, LONG]), gap, rows).shape == (2, V)
 
 
-def test_too_many_paths_are_drawn_in_groups(home, model, monkeypatch):
-    prompts, numbers = [SHORT, LONG, SHORT, LONG, SHORT], [0, 0, 1, 1, 2]
-    right = sample_raster(model, prompts, numbers, seed=4)
-    small = Janus.from_pretrained(home, chunk=4)
+def room_for_two(monkeypatch) -> list[int]:
+    """From now on three paths are too many at once; returns the list of how many were tried."""
     taken, start_cache = [], Janus.start_cache
 
     def tight(self, prefix, rows):
@@ -383,6 +381,14 @@ def test_too_many_paths_are_drawn_in_groups(home, model, monkeypatch):
         return start_cache(self, prefix, rows)
 
     monkeypatch.setattr(Janus, "start_cache", tight)
+    return taken
+
+
+def test_too_many_paths_are_drawn_in_groups(home, model, monkeypatch):
+    prompts, numbers = [SHORT, LONG, SHORT, LONG, SHORT], [0, 0, 1, 1, 2]
+    right = sample_raster(model, prompts, numbers, seed=4)
+    small = Janus.from_pretrained(home, chunk=4)
+    taken = room_for_two(monkeypatch)
     with pytest.warns(UserWarning, match="4 paths at once do not fit.*going on with 2"):
         got = sample_raster(small, prompts, numbers, seed=4)
     assert torch.equal(got, right) and taken == [4, 2, 2, 1]
@@ -504,14 +510,8 @@ def test_best_of_n_strategies_draw_with_it(model):
 def test_best_of_n_draws_in_groups_too(home, model, monkeypatch):
     prompts, n = [SHORT, LONG], 3
     right = logprob(model, prompts, n, seed=5)
-    small, start_cache = Janus.from_pretrained(home, chunk=4), Janus.start_cache
-
-    def tight(self, prefix, rows):
-        if rows > 2:
-            raise torch.OutOfMemoryError("out of memory")
-        return start_cache(self, prefix, rows)
-
-    monkeypatch.setattr(Janus, "start_cache", tight)
+    small = Janus.from_pretrained(home, chunk=4)
+    room_for_two(monkeypatch)
     with pytest.warns(UserWarning, match="4 paths at once do not fit.*going on with 2"):
         got = logprob(small, prompts, n, seed=5)
     assert got.chosen == right.chosen

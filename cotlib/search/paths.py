@@ -73,9 +73,7 @@ def draw(
         )
         return total[mine]
 
-    if hasattr(
-        model, "groups"
-    ):  # raster order keeps keys and values of all paths, which may be too many at once
+    if hasattr(model, "groups"):  # keys and values of all paths may be too many at once
         model.groups.run(part, len(rows), "paths")
     else:
         part(slice(len(rows)))
