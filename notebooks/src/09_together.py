@@ -643,7 +643,7 @@ for title, scores in (("honest", p["orm"]), ("blind", p_blind)):
 
 # %% [markdown]
 # Look at the first method. **Picture for picture, stopping early wins**: it spends its candidates where they are needed, one for an easy prompt, many for a hard one. It needs a verifier whose one half means something, which is calibration. **In seconds the answer is your machine's.** Every candidate
-# pays a start of its own, and what that costs beside a further picture of a batch decides how many candidates the rival may draw: on one run of this cell it was four and lost, on another six and did not. On a GPU, where a batch of twenty takes little longer than one picture, stopping early would
+# pays a start of its own, and what that costs beside a further picture of a batch decides how many candidates the rival may draw, and so who wins: the lab book has runs of this cell with either end. On a GPU, where a batch of twenty takes little longer than one picture, stopping early would
 # buy less still. So a bill needs its unit. (48 prompts are few. An interval without width says only that both handed over equally right pictures for all of them, not that they always will.)
 #
 # ## 7 A verifier on a generator that it was not trained on
