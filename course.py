@@ -405,10 +405,13 @@ def call(place: Place, *arguments) -> int:
 
 
 def lab(place: Place, extra: list) -> int:
+    """JupyterLab at the first notebook. It starts with the course's settings: it neither asks whether to fetch news
+    nor looks for updates, as a class may be without network; what the user set beats them."""
+    settings = [str(ROOT / "cotlib" / "lab" / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, settings))
     page = [] if any(argument.endswith(".ipynb") for argument in extra) else ["notebooks/00_welcome.ipynb"]
     is_root = getattr(os, "geteuid", lambda: 1)() == 0  # as in containers, where Jupyter refuses to start
-    flags = ["--LabApp.news_url=None", *(["--allow-root"] if is_root else [])]
-    return call(place, "-m", "jupyterlab", *flags, *page, *extra)
+    return call(place, "-m", "jupyterlab", *(["--allow-root"] if is_root else []), *page, *extra)
 
 
 def run(place: Place, extra: list) -> int:

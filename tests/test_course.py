@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -197,6 +198,17 @@ def test_a_home_that_takes_no_files_is_replaced(tmp_path):
     assert {"JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "COTLIB_PROGRESS"} <= there.keys()
     assert all(Path(folder).parent == tmp_path / "build" for folder in there.values())
     Path(there["COTLIB_PROGRESS"]).write_text("{}", "utf-8")
+
+
+def test_lab_starts_with_settings_that_the_user_can_add_to(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(course, "call", lambda place, *arguments: seen.update(os.environ) or 0)
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "theirs")
+    assert course.lab(None, []) == 0
+    ours, theirs = seen["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    assert theirs == "theirs"
+    settings = json.loads((Path(ours) / "labconfig" / "default_setting_overrides.json").read_text("utf-8"))
+    assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
 
 
 def test_an_unreachable_index_is_found_out_quickly():

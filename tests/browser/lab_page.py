@@ -6,7 +6,7 @@
 
 What counts as wrong: an error or a warning in a cell's output, an exception in a widget's callback, a message that
 the page writes to the browser's console as an error, an exception in the page, a picture or formula that cannot be
-shown, a request to any other host, a control that does nothing.
+shown, a request to any other host, a control that does nothing, a message or question of JupyterLab itself.
 """
 
 from __future__ import annotations
@@ -64,16 +64,19 @@ class NotebookPage:
         Stops at the first cell with an error, as its followers would only fail too.
         """
         self._timed("opening", self.open)
+        said = []
         sources = self.call("sources")
         for index, source in enumerate(sources):
             if not (source or "").strip():
                 continue
             if not self._timed("cells", self._run, index):
                 break
+            said += self.call("messages")
             if use and self.call("widgets", index):
                 self._timed("widgets", self._use, index)
         else:
             self._check_predictions()
+        self.problems += [f"JupyterLab says: {message}" for message in dict.fromkeys(said)]
         for index, source in enumerate(sources):
             if source is None:  # words last: formulas are set a while after the page is there
                 self._note(index, self.call("misprints", index))

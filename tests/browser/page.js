@@ -53,6 +53,9 @@ window.course = (() => {
     return shown >= wanted ? "done" : "";
   }
 
+  // Words of the messages that JupyterLab shows in its corner.
+  const messages = () => [...document.querySelectorAll(".Toastify__toast")].map((toast) => toast.innerText.replaceAll("\n", " "));
+
   // All that a cell put out which it should not have.
   function faults(index) {
     const found = [];
@@ -137,6 +140,6 @@ window.course = (() => {
 
   const sources = () => cells().map((cell) => (cell.model.type === "code" ? cell.model.sharedModel.source : null));
 
-  return { outside, ready, tell, run, finished, faults, misprints, settled, painted, face, too_wide, dress, height, leave, sources,
+  return { outside, ready, tell, run, finished, messages, faults, misprints, settled, painted, face, too_wide, dress, height, leave, sources,
            widgets: (index) => widgets(index).length };
 })();

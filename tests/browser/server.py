@@ -93,7 +93,6 @@ def copy_course(notebooks: Sequence[Path], folder: Path) -> None:
 def own_places(folder: Path) -> dict[str, str]:
     """Environment variables that keep the user's Jupyter settings out, and write ours."""
     settings = {
-        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
         "docmanager-extension/plugin": {"autosave": False},
         # all cells are in the page, so that widgets can be found and pages be photographed
         "notebook-extension/tracker": {"windowingMode": "none"},
@@ -110,7 +109,8 @@ def own_places(folder: Path) -> dict[str, str]:
     for name in names.values():
         (folder / name).mkdir(exist_ok=True)
     return {variable: str(folder / name) for variable, name in names.items()} | {
-        "COTLIB_PROGRESS": str(folder / "progress.json")
+        "COTLIB_PROGRESS": str(folder / "progress.json"),
+        "JUPYTER_CONFIG_PATH": str(ROOT / "cotlib" / "lab" / "jupyter"),  # as python course.py lab
     }
 
 
@@ -123,7 +123,6 @@ def options(folder: Path) -> list[str]:
         "--ServerApp.port=8900",
         "--ServerApp.port_retries=200",
         "--LabApp.expose_app_in_browser=True",
-        "--LabApp.news_url=None",
         "--LabApp.extension_manager=readonly",
         *(["--allow-root"] if is_root else []),
     ]

@@ -66,6 +66,7 @@ FAULTS = {  # what is said: the cell that does it
     "console error: from the console": "from IPython.display import Javascript\nJavascript(\"console.error('from the console')\")",
     "exception in the page: thrown": "Javascript(\"setTimeout(() => { throw new Error('thrown') })\")",
     "request to another host: http://example.invalid/": "from IPython.display import HTML\nHTML('<img src=\"http://example.invalid/dot.png\">')",
+    "JupyterLab says: look here": "Javascript(\"jupyterapp.commands.execute('apputils:notify', {message: 'look here', options: {autoClose: false}})\")",
     "never revealed: How many?": "from cotlib.lab import predict\npredict('98-many', 'How many?', low=0, high=9)",
 }  # fmt: skip
 SLOW = """
