@@ -244,8 +244,11 @@ def runs(python, *arguments) -> bool:
 
 
 def imported_torch(python) -> "str | None":
-    """Version of the torch that this Python can import, or None."""
-    return output(python, "-c", "import torch; print(torch.__version__)")
+    """Version of the torch that this Python can import, as pip counts it, or None. The CUDA build on PyPI calls itself
+    2.13.0+cu130 and is 2.13.0 to pip, which finds no other name in a constraint."""
+    return output(
+        python, "-c", "import torch; from importlib.metadata import version; print(version('torch'))"
+    )
 
 
 def need_disk(folder: Path, gigabytes: float) -> None:

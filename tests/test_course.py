@@ -192,6 +192,18 @@ def test_triton_is_pinned_only_beside_the_torch_it_was_tested_with():
     assert "triton" not in course.constraints_for(committed, "2.11.0+cu128", True)
 
 
+def test_torch_has_the_version_that_pip_goes_by(tmp_path, monkeypatch):
+    """As with the CUDA build on PyPI, whose own name has a part that pip would not find."""
+    (tmp_path / "torch.py").write_text("__version__ = '2.13.0+cu130'", "utf-8")
+    (tmp_path / "torch-2.13.0.dist-info").mkdir()
+    about = "Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0\n"
+    (tmp_path / "torch-2.13.0.dist-info" / "METADATA").write_text(about, "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert course.imported_torch(sys.executable) == "2.13.0"
+    (tmp_path / "torch.py").write_text("import no_such_library", "utf-8")
+    assert course.imported_torch(sys.executable) is None
+
+
 def test_a_home_that_takes_no_files_is_replaced(tmp_path):
     assert course.stand_ins(tmp_path, tmp_path / "build") == {} and list(tmp_path.iterdir()) == []
     there = course.stand_ins(tmp_path / "none", tmp_path / "build")
