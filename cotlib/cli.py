@@ -95,6 +95,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     table.add_argument("--verifiers", help="retrained: orm=FOLDER,parm=FOLDER, or one of them")
     table.add_argument("-n", type=int, default=20, help="candidates a prompt")
+    table.add_argument(
+        "--retime",
+        type=int,
+        metavar="K",
+        help="take only the seconds of all rows anew, side by side on K prompts",
+    )
     table.set_defaults(run=run_table)
 
     train = commands.add_parser("train", help="run a recipe of data/, or tune a published model")

@@ -217,8 +217,9 @@ def run_table(options: argparse.Namespace) -> None:
     from cotlib.world import benchmark
 
     only_alone("table")
-    if options.n < 1:
-        raise UserError(f"n is {options.n}; expected a whole number of at least 1")
+    for name, count in (("n", options.n), ("retime", options.retime)):
+        if count is not None and count < 1:
+            raise UserError(f"{name} is {count}; expected a whole number of at least 1")
     if options.split not in ("test", "dev"):
         raise UserError(f'there is no split "{options.split}"; expected test or dev')
     files = {"paper": "table.json", "search": "search.json", "retrained": "retrained.json"}
@@ -231,6 +232,8 @@ def run_table(options: argparse.Namespace) -> None:
     def watch(lines, done, of):
         return tqdm(lines, initial=done, total=of, unit="prompt", file=sys.stderr)
 
+    if options.retime is not None:
+        return run_retime(options.which, out, prompts[: options.retime], watch)
     given: dict = {} if options.seeds is None else {"seeds": parse_seeds(options.seeds)}
     if options.which == "search":
         given |= {} if options.only is None else {"only": tuple(options.only.split(","))}
@@ -251,6 +254,21 @@ def run_table(options: argparse.Namespace) -> None:
     result = paper.run(prompts, paper.PaperPlan(options.n, **given), out, watch)
     paper_table_figure(result).savefig(out.with_suffix(".png"), dpi=110)
     print(paper.text(result))
+
+
+def run_retime(which: str, out: Path, prompts: list[dict], watch) -> None:
+    """Takes the seconds of a table's rows anew, side by side, and prints the table."""
+    from cotlib.lab.together_figures import paper_table_figure
+    from cotlib.tables import paper, search, timing
+
+    if which == "retrained":
+        raise UserError("this table shows no seconds; --retime is for paper and search")
+    result = timing.retime(out, prompts, watch=watch)
+    if which == "paper":
+        paper.write_csv(result, out.with_suffix(".csv"))
+        out.with_suffix(".md").write_text(paper.markdown(result) + "\n", encoding="utf-8")
+        paper_table_figure(result).savefig(out.with_suffix(".png"), dpi=110)
+    print((paper if which == "paper" else search).text(result))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

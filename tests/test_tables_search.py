@@ -14,6 +14,7 @@ from cotlib.errors import UserError
 from cotlib.interfaces import CLARITY, FINAL, POTENTIAL
 from cotlib.models.verifier import QUESTIONS, VerifierConfig
 from cotlib.search import Ledger, parm, redraw
+from cotlib.tables import paper, timing
 from cotlib.tables import search as table
 from cotlib.train import verifier_thresholds as thresholds
 from cotlib.verifying import LearnedVerifier
@@ -210,3 +211,47 @@ def test_a_record_holds_all_answers(who):
     r = thresholds.record(who.model, who.judge, who.verifiers["parm"], PROMPTS[0], 2, 0)
     assert r.clarity.shape == r.potential.shape == (2, who.model.config.steps) and r.final.shape == (2,)
     assert r.right.dtype == bool and len(r.right) == 2
+
+
+# ----- seconds, taken again ------------------------------------------------------------------------------------------
+
+
+def test_seconds_of_all_rows_are_taken_again_and_nothing_else_changes(who, result, tmp_path, monkeypatch):
+    out = tmp_path / "search.json"
+    out.write_text(json.dumps(result), "utf-8")
+    asked = []
+    measure = paper.measure_prompt
+    monkeypatch.setattr(
+        paper, "measure_prompt", lambda *a, **k: asked.append(a[1]["prompt"]) or measure(*a, **k)
+    )
+    timed = timing.retime(out, PROMPTS[:2], casts=lambda generator: who)
+    assert asked == [PROMPTS[i]["prompt"] for i in (0, 0, 1)]  # the first once more, before
+    assert json.loads(out.read_text("utf-8")) == timed and timed["timed"]["prompts"] == 2
+    for name, entry in timed["strategies"].items():
+        spent = entry.pop("timed")
+        assert spent["prompts"] == 2 and spent["seconds"] > 0
+        assert entry == json.loads(json.dumps(result["strategies"][name]))
+        handed_over = PLAN.n if name == "single" else 1
+        new, old = table.cost_of(entry | {"timed": spent}, name), table.cost_of(entry, name)
+        assert new == old | {"seconds": spent["seconds"] / 2 / handed_over}
+
+
+def test_the_judge_takes_no_part_in_the_seconds(who):
+    spent = timing.seconds_of(who, PROMPTS[0], ("oracle", "single"), 2)
+    line = paper.measure_prompt(who, PROMPTS[0], ("oracle",), 2, 0)["strategies"]["oracle"]["ledger"]
+    assert line["seconds_by"]["judge"] > 0 and set(spent) == {"oracle", "single"}
+    assert spent["oracle"] < spent["single"] + line["seconds"] - line["seconds_by"]["judge"]
+
+
+def test_rows_of_the_papers_table_stand_by_generator():
+    table_of = {
+        "rows": [{"generator": g, "search": s} for g, s in (("base", "orm"), ("dpo", "orm"), ("dpo", "parm"))]
+    }
+    rows = timing.rows_of(table_of)
+    assert {g: list(names) for g, names in rows.items()} == {"base": ["orm"], "dpo": ["orm", "parm"]}
+    assert rows["dpo"]["parm"] is table_of["rows"][2]
+
+
+def test_no_table_no_seconds(tmp_path):
+    with pytest.raises(UserError, match="measure the table first"):
+        timing.retime(tmp_path / "search.json", PROMPTS)

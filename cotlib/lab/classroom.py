@@ -25,7 +25,7 @@ STUCK_MINUTES = 20  # minutes
 
 EXTRA = """
 td.cell { text-align: center; padding: .35rem .4rem; white-space: nowrap; border-left: 1px solid var(--line) }
-th.cell { text-align: center } td.name, th.name { white-space: nowrap; padding-right: 1.2rem }
+th.cell { text-align: center } thead th { position: sticky; top: 0; background: var(--card) } td.name, th.name { white-space: nowrap; padding-right: 1.2rem }
 td.cell small { display: block; color: var(--soft); font-size: .72rem }
 td.done { background: color-mix(in srgb, var(--good) 22%, transparent) }
 td.part { background: color-mix(in srgb, var(--bar) 16%, transparent) }
@@ -41,7 +41,7 @@ h2 { margin-bottom: .4rem } .nobr { white-space: nowrap } td b { padding-right: 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser("course.py class", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="folder with the learners' progress files (*.json)")
+    parser.add_argument("folder", type=Path, help="folder with the learners' progress files")
     parser.add_argument(
         "--out", type=Path, default=Path("build/class.html"), help="default: build/class.html"
     )

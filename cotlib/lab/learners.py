@@ -7,6 +7,7 @@ is named and left out.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ class Learner:
 
 
 def read(path: Path) -> Learner:
-    """The learner of a file; one without a chosen name is called as the file. UserError for anything else."""
+    """The learner of a file; one without a chosen name is called as the file, or as its folder where the file still has
+    the name that the course gave it. UserError for anything else."""
     try:
         large = path.stat().st_size > LARGEST
         record = None if large else json.loads(path.read_text(encoding="utf-8"))
@@ -38,7 +40,7 @@ def read(path: Path) -> Learner:
         raise UserError("no JSON, perhaps cut short") from error
     if large:
         raise UserError(f"larger than {LARGEST / 1e6:g} MB")
-    return understood(record, path.stem)
+    return understood(record, path.parent.name if path.name == "progress.json" else path.stem)
 
 
 def understood(record: object, fallback: str = "") -> Learner:
@@ -58,16 +60,26 @@ def understood(record: object, fallback: str = "") -> Learner:
 
 
 def read_folder(folder: Path) -> tuple[list[Learner], dict[str, str]]:
-    """(learners by name, {file: why it was left out}) of all *.json below a folder. UserError when it is no folder."""
+    """(learners by name, {file: why it was left out}) of all files below a folder, but for hidden ones. UserError when it
+    is no folder."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the one with your learners' progress files")
     learners, skipped = [], {}
-    for path in sorted(folder.rglob("*.json")):
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name.startswith("."):
+            continue
         try:
             learners.append(read(path))
         except UserError as error:
             skipped[str(path.relative_to(folder))] = str(error)
-    return sorted(learners, key=lambda learner: learner.name.casefold()), skipped
+    return sorted(learners, key=_place_of_name), skipped
+
+
+def _place_of_name(learner: Learner) -> str:
+    """Without accents, so that Ärni stands beside Arno."""
+    return "".join(
+        c for c in unicodedata.normalize("NFKD", learner.name.casefold()) if not unicodedata.combining(c)
+    )
 
 
 def _number(value: object, low: float = float("-inf"), high: float = float("inf")) -> bool:

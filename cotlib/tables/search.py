@@ -329,17 +329,20 @@ def summary(lines: list[dict], name: str, plan: TablePlan) -> dict:
 def cost_of(entry: Mapping, name: str = "") -> dict[str, float]:
     """{"seconds", "passes", "calls"} for one picture handed over, from a strategy's entry in a table.
 
-    entry: {"ledger": as `Ledger.as_dict`, "prompts": int, "seeds": int or list, "n": int}. Seconds are those of one
-    core, without the judge's; passes are thousands. Of "single" all n pictures are handed over, so the cost is shared
+    entry: {"ledger": as `Ledger.as_dict`, "prompts": int, "seeds": int or list, "n": int}; the seconds of "timed" where
+    `tables.timing` has taken them. Seconds are those of one core, without the judge's; passes are thousands. Of "single" all n pictures are handed over, so the cost is shared
     by n (they also share the first round, a picture alone is a little dearer).
     """
     ledger, seeds = entry["ledger"], entry["seeds"]
-    pictures = entry["prompts"] * (seeds if isinstance(seeds, int) else len(seeds))
-    pictures *= entry.get("n", 1) if name == "single" else 1
-    seconds = ledger["seconds"] - ledger.get("seconds_by", {}).get("judge", 0.0)
-    calls = shown_to_verifier(ledger["verifier_calls"])
-    return {"seconds": seconds / pictures, "passes": ledger["generator_token_passes"] / pictures / 1000,
-            "calls": calls / pictures}  # fmt: skip
+    handed_over = entry.get("n", 1) if name == "single" else 1
+    drawn = entry["prompts"] * (seeds if isinstance(seeds, int) else len(seeds))
+    timed = entry.get("timed") or {
+        "seconds": ledger["seconds"] - ledger.get("seconds_by", {}).get("judge", 0.0),
+        "prompts": drawn,
+    }
+    return {"seconds": timed["seconds"] / timed["prompts"] / handed_over,
+            "passes": ledger["generator_token_passes"] / drawn / handed_over / 1000,
+            "calls": shown_to_verifier(ledger["verifier_calls"]) / drawn / handed_over}  # fmt: skip
 
 
 def _as_many(rows: list, like: list) -> list:
