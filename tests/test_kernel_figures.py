@@ -1,7 +1,10 @@
 """Notebook 10's parts: the ideas against brute force, the stopwatch on made-up times, figures say what the numbers say."""
 
+import ast
 import csv
+import inspect
 import math
+import re
 from importlib import import_module
 from itertools import count
 
@@ -391,3 +394,17 @@ def test_the_repositorys_rows_can_be_drawn():
         assert len(compact_png(figures.stored_figure(rows))[0]) <= MAX_BYTES
         assert {r["kernel"] for r in rows} <= set(figures.KERNELS)
         assert np.isfinite([b for pair in figures.devices_of(rows).values() for b in pair]).all()
+
+
+# ----- listings ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function", (lessons.rounds, lessons.kth_smallest, lessons.draw), ids=lambda f: f.__name__
+)
+def test_a_folded_listing_is_narrow_and_the_same_code(function):
+    source = inspect.getsource(function)
+    listing = lessons.folded(source)
+    assert max(map(len, listing.splitlines())) <= 78 < max(map(len, source.splitlines()))
+    whole, narrow = (re.sub(r"(\\n|\s)+", " ", ast.dump(ast.parse(text))) for text in (source, listing))
+    assert whole == narrow

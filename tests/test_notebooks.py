@@ -229,6 +229,7 @@ RULES = {
     "begins with a title": lambda nb, code: nb["cells"][0].update(source="Tiny"),
     "without stored output": lambda nb, code: code[-1].update(outputs=[]),
     "lines; at most": lambda nb, code: code[1].update(source="x = 1\n" * 70),
+    "characters; at most": lambda nb, code: code[1].update(source=f"x = {111 * chr(49)}"),
     "stored error": lambda nb, code: code[1]["outputs"].append(
         {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
     ),

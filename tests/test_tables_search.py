@@ -227,6 +227,11 @@ def test_seconds_of_all_rows_are_taken_again_and_nothing_else_changes(who, resul
     timed = timing.retime(out, PROMPTS[:2], casts=lambda generator: who)
     assert asked == [PROMPTS[i]["prompt"] for i in (0, 0, 1)]  # the first once more, before
     assert json.loads(out.read_text("utf-8")) == timed and timed["timed"]["prompts"] == 2
+    assert table.about_seconds(timed["strategies"].values()).endswith("side by side on 2 of the prompts")
+    assert (
+        table.about_seconds([*timed["strategies"].values(), result["strategies"]["orm"]])
+        == "seconds of one core"
+    )
     for name, entry in timed["strategies"].items():
         spent = entry.pop("timed")
         assert spent["prompts"] == 2 and spent["seconds"] > 0

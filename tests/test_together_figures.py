@@ -19,7 +19,6 @@ from cotlib.lab.together_figures import (
     compared,
     compute_matched,
     difference_of,
-    fair_seconds,
     front_figure,
     judges_figure,
     order_figure,
@@ -27,6 +26,7 @@ from cotlib.lab.together_figures import (
     pareto_front,
     published_error,
     row_of,
+    seconds_of,
 )
 from cotlib.tables import paper
 from cotlib.world.prompts import benchmark
@@ -166,14 +166,9 @@ def test_nobody_on_the_front_is_beaten_and_everybody_else_is():
         assert [costs[i] for i in front] == sorted(costs[i] for i in front)
 
 
-def test_seconds_of_a_busy_hour_are_scaled_to_those_of_the_first_generator(result):
-    slow = [row | {"cost": row["cost"] | {"seconds": 1.7 * row["cost"]["seconds"]}} if row["generator"] == "dpo" else row
-            for row in result["rows"]]  # fmt: skip
-    assert fair_seconds({"rows": slow}) == fair_seconds(result)
-    base = [row["cost"]["seconds"] for row in result["rows"] if row["generator"] == "base"]
-    assert fair_seconds(result)[: len(base)] == pytest.approx(base, abs=0.0051)
-    singles = [{"generator": "dpo", "search": "single", "cost": {"seconds": 0.3}}]
-    assert fair_seconds({"rows": singles}) == [0.3]  # nothing to compare with
+def test_seconds_are_those_of_the_table_to_ten_milliseconds(result):
+    assert seconds_of(result) == pytest.approx([row["cost"]["seconds"] for row in result["rows"]], abs=0.0051)
+    assert seconds_of({"rows": [{"cost": {"seconds": 0.1234}}]}) == [0.12]
 
 
 def test_the_rival_gets_as_many_as_the_budget_buys():
@@ -191,7 +186,7 @@ def test_the_table_figure_has_a_row_for_every_system_and_the_papers_where_it_has
     theirs, ours, cost = fig.axes
     points = [[line.get_xdata()[0] for line in ax.lines] for ax in (theirs, ours, cost)]
     assert points[1] == [row["overall"] for row in result["rows"]]
-    assert points[2] == fair_seconds(result)
+    assert points[2] == seconds_of(result)
     assert points[0] == [row["published"]["overall"] for row in result["rows"] if row["published"]]
     heights = [line.get_ydata()[0] for line in ours.lines]
     assert heights == sorted(set(heights)) and len(theirs.get_yticklabels()) == len(paper.SYSTEMS)
@@ -210,7 +205,7 @@ def test_the_order_figure_draws_both_differences_of_each_comparison(result):
 def test_the_front_is_drawn_and_numbered_in_every_panel(result):
     fig = front_figure(result)
     passes = [row["cost"]["token_passes"] for row in result["rows"]]
-    for ax, spent in zip(fig.axes, (passes, fair_seconds(result)), strict=True):
+    for ax, spent in zip(fig.axes, (passes, seconds_of(result)), strict=True):
         front = pareto_front(spent, [row["overall"] for row in result["rows"]])
         assert [text.get_text() for text in ax.texts] == [str(i + 1) for i in range(len(front))]
         line = next(line for line in ax.lines if line.get_drawstyle() == "steps-post")

@@ -75,7 +75,7 @@ def examine(exercise: Exercise, fn) -> Result:
         except NotImplementedError:
             return Result(NOT_ATTEMPTED, "not attempted yet. The lesson goes on with the library's function.")
         except Unfinished:
-            return Result(NOT_ATTEMPTED, "not attempted yet: it returns nothing. The lesson goes on.")
+            return Result(NOT_ATTEMPTED, "not attempted yet: it returns nothing. Go on.")
         except Exception as error:
             return Result(FAILED, _crash(case, error))
     if all(same(a, b, exercise.tolerance) for a, b in zip(got, wanted, strict=True)):

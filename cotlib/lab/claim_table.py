@@ -79,8 +79,14 @@ def as_html(rows: list[Claim]) -> str:
         f"<th style='text-align:left'>{h}</th>"
         for h in ("claim", "measured", "95 % interval", "needed", "verdict")
     )
+    styles = ("", *3 * (";white-space:nowrap",), "")  # numbers stay in one line on a narrow page
     body = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in _cells(row)) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td style='text-align:left{style}'>{c}</td>"
+            for c, style in zip(_cells(row), styles, strict=True)
+        )
+        + "</tr>"
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -113,7 +119,11 @@ def _cells(row: Claim) -> list[str]:
     interval = "none" if row.low is None or row.high is None else f"{short(row.low)} to {short(row.high)}"
     sign = {">=": "≥", "<=": "≤"}[row.direction]
     verdict = (
-        "✗ does not hold" if not row.ok else "✓ holds" if row.clear else "✓ holds, but the interval crosses"
+        "✗ does not hold"
+        if not row.ok
+        else "✓ holds"
+        if row.clear
+        else "✓ holds, but the interval crosses the threshold"
     )
     return [html.escape(row.text), short(row.estimate), interval, f"{sign} {row.threshold:g}", verdict]
 

@@ -39,7 +39,7 @@ def idea_diagram(prompt: str, images, right: Sequence[bool], chosen: int):
         ax.annotate("", xy=end, xytext=start, arrowprops=how, zorder=3)
 
     box(330, 36, 458, 212, "", style.ORANGE, dashed=True, fill="#FFF8EA")
-    ax.text(559, 24, "SEARCH: plain Python, nothing learned. How many, when to look, which to keep", ha="center",
+    ax.text(559, 24, "SEARCH: plain code. How many, when to look, which to keep", ha="center",
             va="center", color="#8A5A00", fontweight="bold", fontsize=9)  # fmt: skip
     box(14, 116, 128, 66, "\n".join(_halves(prompt)), "#8A9099", fontsize=9, style="italic")
     ax.text(78, 104, "PROMPT", ha="center", fontweight="bold", fontsize=9)
@@ -52,14 +52,14 @@ def idea_diagram(prompt: str, images, right: Sequence[bool], chosen: int):
     ax.text(458, 228, "candidates (six of twenty)", ha="center", va="center", fontsize=8.5)
     draw_tile(ax, pictures[chosen], 838, 117, picked=True)
     ax.text(870, 104, "PICTURE", ha="center", fontweight="bold", fontsize=9)
-    box(334, 300, 250, 60, "JUDGE (measures, takes no part)\ndetector + GenEval's rules: tick or cross", style.GREEN,
+    box(324, 300, 270, 60, "JUDGE (measures, takes no part)\ndetector + GenEval's rules: tick or cross", style.GREEN,
         fill="#E6F5F0", fontsize=8.5)  # fmt: skip
     arrow((144, 149), (178, 149))
     arrow((304, 149), (342, 149))
     arrow((582, 149), (638, 149))
     arrow((764, 149), (834, 149))
     arrow((459, 298), (459, 250), style.GREEN)
-    arrow((332, 330), (241, 198), style.VERMILLION, bend=-0.35, dashed=True)
+    arrow((322, 330), (241, 198), style.VERMILLION, bend=-0.35, dashed=True)
     ax.text(96, 330, "ALIGNMENT (later):\nright and wrong pictures\nchange the weights", fontsize=8.5, color=style.VERMILLION,
             va="center", linespacing=1.35)  # fmt: skip
     return fig

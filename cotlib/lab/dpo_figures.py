@@ -112,7 +112,8 @@ def knob_figure(w: Sequence[float], lines: Mapping[str, Sequence[float]], truth:
                 stops: Mapping[str, tuple[float, str]]):  # fmt: skip
     """A policy with one knob, turned from left to right. Above: log-probabilities against the reference; below: truth.
 
-    w  settings of the knob;  lines  {name: a number for each setting}, in nats;  truth  a number for each setting
+    w  settings of the knob;  lines  {name: a number for each setting}, in nats, the first of them shown in full, with a dot
+       where it turns;  truth  a number for each setting
     stops  {name: (setting, marker)}: where a loss has its least value
     Returns a matplotlib figure.
     """
@@ -123,6 +124,11 @@ def knob_figure(w: Sequence[float], lines: Mapping[str, Sequence[float]], truth:
     top.axhline(0, color=style.INK, linewidth=0.8, marker="")
     for (name, values), (color, dash) in zip(lines.items(), looks, strict=False):
         top.plot(w, values, color=color, linestyle=dash, marker="", label=name)
+    first = np.asarray(next(iter(lines.values())))
+    turn = int(first.argmax())
+    top.plot(w[turn], first[turn], color=style.BLUE, marker="o", markersize=6)
+    if (low := first.min()) < 0:
+        top.set_ylim(1.15 * low, max(-0.75 * low, 1.15 * first.max()))
     below.plot(w, truth, color=style.GREEN, marker="")
     for (name, (setting, marker)), color in zip(
         stops.items(), (style.BLACK, style.ORANGE, style.PINK, style.SKY), strict=False
@@ -208,4 +214,5 @@ def variety_figure(values: Mapping[str, Mapping[str, tuple[float, float, float]]
         ax.axvline(row[names[0]][0], color=style.INK, linewidth=0.8, linestyle=":", marker="")
         ax.set_title(measure, fontsize=9.5)
     axes[0, 0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    fig.get_layout_engine().set(wspace=0.06)  # the numbers below neighbouring panels stay apart
     return fig

@@ -1,7 +1,7 @@
 """What the machine offers: `setup` prints it once at the top of every notebook and returns it.
 
     env = setup("04")
-    # cotlib 0.1.0 | Python 3.11.7 | torch 2.13.0 | cpu, float32 | profile quick | seed 0
+    # cotlib 0.1.0, Python 3.11.7, torch 2.13.0, cpu float32, profile quick, seed 0
 
 The number format follows the compute capability, not torch's own `is_bf16_supported`, which says yes on a T4 where
 bfloat16 is only emulated and slow.
@@ -68,11 +68,11 @@ def describe(env: Environment) -> str:
         f"cotlib {cotlib_version()}",
         f"Python {platform.python_version()}",
         f"torch {torch.__version__.split('+')[0]}",
-        f"{where}, {str(env.dtype).removeprefix('torch.')}",
+        f"{where} {str(env.dtype).removeprefix('torch.')}",
         f"profile {'quick' if env.quick else 'full'}",
         f"seed {env.seed}",
     ]
-    return " | ".join(parts)
+    return ", ".join(parts)
 
 
 def cotlib_version() -> str:

@@ -42,7 +42,11 @@ def attention_figure(masks: Sequence[Tensor], words: Sequence[str], titles: Sequ
         kind = mask.numpy().astype(int)
         kind[text:, :text] *= 2
         kind[text:, text:] *= 3
-        ax.pcolormesh(edges, edges, kind, cmap=colors, vmin=0, vmax=3, edgecolors="white", linewidth=0.15)
+        ax.pcolormesh(edges, edges, kind, cmap=colors, vmin=0, vmax=3)
+        side = round(image**0.5)  # a line after every word, then after every row of image tokens
+        for at in (*edges[1 : text + 1], *edges[text + side :: side]):
+            ax.axhline(at, color="white", linewidth=0.7, marker="")
+            ax.axvline(at, color="white", linewidth=0.7, marker="")
         ax.set(xlim=(0, total), ylim=(total, 0), aspect="equal")
         ax.grid(False)
         for side in ("top", "right", "left", "bottom"):
@@ -63,8 +67,10 @@ def attention_figure(masks: Sequence[Tensor], words: Sequence[str], titles: Sequ
                 va="center",
                 fontsize=7,
             )
+        ahead = bool(mask[text:, text:].triu(1).any())  # does an image token see those after it?
+        share, seen = (0.5, "image sees image") if ahead else (0.3, "image sees\nwhat is before")
         for x, y, label in ((border / 2, (border + total) / 2, "image\nsees text"),
-                            ((border + total) / 2, (border + total) / 2, "image sees image"),
+                            (border + share * (total - border), total - share * (total - border), seen),
                             ((border + total) / 2, border / 2, "text never\nsees the image")):  # fmt: skip
             box = dict(facecolor="white", edgecolor="none", alpha=0.85, pad=1.5)
             ax.text(x, y, label, ha="center", va="center", fontsize=7.5, bbox=box)
@@ -91,8 +97,8 @@ def code_bars(
         ax.barh(range(most), p, color=colors, height=0.62)
         for line in range(most):
             ax.text(float(p[line]) + 0.015, line, f"{float(p[line]):.3f}", va="center", fontsize=8)
-            picture = OffsetImage(swatches[line], zoom=1.35, interpolation="nearest")
-            ax.add_artist(AnnotationBbox(picture, (0, line), xybox=(-44, 0), boxcoords="offset points", frameon=True, pad=0.1,
+            picture = OffsetImage(swatches[line], zoom=2.1, interpolation="nearest")
+            ax.add_artist(AnnotationBbox(picture, (0, line), xybox=(-43, 0), boxcoords="offset points", frameon=True, pad=0.1,
                                          bboxprops=dict(edgecolor=style.FAINT, linewidth=0.7)))  # fmt: skip
         ax.set_yticks(range(most), ["paper" if int(c) == paper else str(int(c)) for c in codes], fontsize=7.5)
         ax.set(xlim=(0, 1.12), ylim=(most - 0.4, -0.6), xticks=[0, 0.5, 1])

@@ -28,7 +28,7 @@ FIXED = Thing("cat", "orange", 20, 20)  # the thing in the middle of the explore
 
 
 def detection_grid(images, found: Sequence[Sequence[Detection]], titles=None, *, marks=None, notes=None,
-                   columns: int | None = None, tile: float = 2.3):  # fmt: skip
+                   columns: int | None = None, tile: float = 16 / 9):  # fmt: skip
     """Pictures with their detections: a box each, with class, colour and score. Returns a matplotlib figure.
 
     images  [B,3,64,64] in 0..1;  found  the detections of each picture, as `judge.detect` gives them
@@ -41,10 +41,11 @@ def detection_grid(images, found: Sequence[Sequence[Detection]], titles=None, *,
     count, height, width = pictures.shape[:3]
     columns = columns or min(count, 4)
     rows = -(-count // columns)
-    above, below = wrapped(titles, count, 1.15 * tile), wrapped(notes, count, 1.2 * tile)
+    above, below = wrapped(titles, count, 1.15 * tile), wrapped(notes, count, 1.3 * tile)
     line = 0.14 * width / tile  # height of a line of text, in picture pixels
     lines = [max((t.count("\n") + 1 for t in texts if t), default=0) for texts in (above, below)]
-    gap, head, foot = 0.08 * width, (lines[0] + 1.6) * line, (lines[1] + 0.3) * line if lines[1] else 0
+    gap, head = round(0.08 * width), round((lines[0] + 1.6) * line)  # whole pixels keep pictures sharp
+    foot = round((lines[1] + 0.6) * line) if lines[1] else 0
     total_x = columns * (width + gap) + gap
     total_y = rows * (head + height + foot + gap)
     fig = Figure(figsize=(total_x * tile / width, total_y * tile / width))
@@ -64,7 +65,7 @@ def detection_grid(images, found: Sequence[Sequence[Detection]], titles=None, *,
                 f"{seen.color} {seen.cls} {seen.score:.2f}" if seen.color else f"{seen.cls} {seen.score:.2f}"
             )
             ax.text(left + min(x0, width - 0.4 * len(words) * line), top + y0 - 0.15 * line, words, ha="left", va="bottom",
-                    fontsize=6.8, color="white", zorder=4, bbox=dict(facecolor=color, edgecolor="none", pad=1.2))  # fmt: skip
+                    fontsize=7.2, color="white", zorder=4, bbox=dict(facecolor=color, edgecolor="none", pad=1.0))  # fmt: skip
         if above[index]:
             ax.text(left + width / 2, top - 1.3 * line, above[index], ha="center", va="bottom", fontsize=8)
         if below[index]:
@@ -119,25 +120,25 @@ def relation_map(size: float = CELL, reach: float = 44.0, points: int = 177):
     ax = fig.add_axes((0.09, 0.12, 0.53, 0.84))
     ax.imshow(kinds, cmap=ListedColormap(KIND_COLORS), vmin=-0.5, vmax=5.5, extent=(-reach, reach, reach, -reach),
               alpha=0.85)  # fmt: skip
-    ax.add_patch(Rectangle((-size / 2, -size / 2), size, size, fill=False, edgecolor="white", linewidth=2))
+    ax.add_patch(Rectangle((-size / 2, -size / 2), size, size, fill=False, edgecolor=style.INK, linewidth=2))
     ax.add_patch(
         Rectangle(
             (-size, -size), 2 * size, 2 * size, fill=False, edgecolor="white", linestyle=":", linewidth=1.4
         )
     )
-    for text, (x, y) in {
-        "left of": (-34, 0),
-        "right of": (34, 0),
-        "above": (0, -34),
-        "below": (0, 34),
-    }.items():
-        ax.text(x, y, text, color="white", ha="center", va="center", fontweight="bold")
+    for text, x, y, color in (
+        ("left of", -34, 0, "white"),
+        ("right of", 34, 0, style.BLACK),
+        ("above", 0, -34, style.BLACK),
+        ("below", 0, 34, style.BLACK),
+    ):
+        ax.text(x, y, text, color=color, ha="center", va="center", fontweight="bold")
     for x in (-36, 36):
         for y in (-34, 34):
             ax.text(x, y, "two", color="white", ha="center", va="center", fontsize=9)
     ax.set(xlabel="centre of a minus centre of b, pixels", ylabel="the same, y growing downwards")
     ax.grid(False)
-    handles = [Patch(facecolor=c, label=k) for k, c in zip(KINDS, KIND_COLORS, strict=True)]
+    handles = [Patch(facecolor=c, label=k, alpha=0.85) for k, c in zip(KINDS, KIND_COLORS, strict=True)]
     fig.legend(
         handles=handles, loc="center left", bbox_to_anchor=(0.64, 0.62), title="a is ... b", alignment="left"
     )

@@ -4,12 +4,14 @@
     streamed_logsumexp(x, block)             softmax's sum in one read, as in `linear_logprob`
     attend(q, k, v); merge(one, other)       attention over two sets of keys, put together exactly
     draw(generator, prompt, n, seed, rung)   the loop as released, and what each exact change makes of it
+    folded(code)                             a listing without long lines
 
 Nothing here is used elsewhere in cotlib: the kernels and the loops have these ideas built in.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 
 import torch
@@ -78,7 +80,10 @@ def guide_kernel(cond, uncond, out, n, w, BLOCK: tl.constexpr):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """(attention [..., L, Dh], log of the softmax's sum [..., L]) of queries [..., L, Dh] over keys and values [..., S, Dh]."""
+    """(attention [..., L, Dh], log of the softmax's sum [..., L]).
+
+    q: queries [..., L, Dh]; k, v: keys and values [..., S, Dh].
+    """
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     lse = scores.logsumexp(-1)
     return (scores - lse[..., None]).exp() @ v, lse
@@ -115,7 +120,8 @@ def rounds(generator, prompt: str, paths: list[int], seed: int, rung: int) -> Te
     uniforms = path_uniforms(seed, [prompt] * count, paths, (steps, 2, size)).to(generator.device)
     dice = torch.Generator(generator.device).manual_seed(seed + paths[0])
     codes = torch.full((count, size), generator.mask_id, device=generator.device)
-    masked, left, number = codes == generator.mask_id, size, torch.tensor(paths)
+    masked, left = codes == generator.mask_id, size
+    number = torch.tensor(paths)
     for step, scale in enumerate(temperatures(steps)):
         if rung < 3:
             prefix = generator.prefix([prompt] * count)  # anew in every round, for every candidate
@@ -143,6 +149,40 @@ def rounds(generator, prompt: str, paths: list[int], seed: int, rung: int) -> Te
         )
         masked = record.masked
     return record.codes
+
+
+# ----- listings ------------------------------------------------------------------------------------------------------
+
+
+def folded(code: str, width: int = 78) -> str:
+    """A listing for a narrow page: lines longer than `width` go on below, broken at the outermost comma in brackets.
+
+    The comment behind a long line goes above it; marks for the formatter are left out.
+    """
+    lines: list[str] = []
+    inside, quoted = 0, False  # open brackets; in a text of several lines
+    for line in code.replace("  # fmt: skip", "").splitlines():
+        space = line[: len(line) - len(line.lstrip())]
+        if quoted or '"""' in line:
+            quoted ^= line.count('"""') % 2 == 1
+            lines += textwrap.wrap(line, width, subsequent_indent=space) or [""]
+            continue
+        said, mark, note = f" {line}".partition(" # ") if len(line) > width else (f" {line}", "", "")
+        if mark:
+            lines += textwrap.wrap(note, width, initial_indent=f"{space}# ", subsequent_indent=f"{space}# ")
+        rest, more = said[1:].rstrip(), space if inside else space + 8 * " "
+        while rest:
+            depths = [
+                inside + sum((c in "([{") - (c in ")]}") for c in rest[: i + 1]) for i in range(len(rest))
+            ]
+            ends = [
+                (depths[i], -i) for i in range(min(width, len(rest) - 1)) if rest[i] == "," and depths[i] > 0
+            ]
+            cut = len(rest) if len(rest) <= width or not ends else 1 - min(ends)[1]
+            lines.append(rest[:cut])
+            inside, rest = depths[cut - 1], more + rest[cut:].lstrip() if cut < len(rest) else ""
+        lines += [""] if not line else []
+    return "\n".join(lines) + "\n"
 
 
 # ----- counting launches -------------------------------------------------------------------------------------------

@@ -199,9 +199,9 @@ def _qknorm(module, device: str, randn: Callable) -> list[dict]:
     off = max(largest(a.cpu(), b) for a, b in zip(put, wanted, strict=True))
     about = [
         ("queries", largest(out.cpu(), exact(q, norms[0]))),
-        ("both caches, the text's part untouched", off),
+        ("both caches, the text untouched", off),
     ]
-    return [{"kernel": "qknorm_rope_kv", "of": of, "against": "float64, with complex numbers", "off": off, "allowed": 1e-5}
+    return [{"kernel": "qknorm_rope_kv", "of": of, "against": "complex float64", "off": off, "allowed": 1e-5}
             for of, off in about]  # fmt: skip
 
 

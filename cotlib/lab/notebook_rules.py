@@ -12,6 +12,7 @@ from base64 import b64decode
 from cotlib.lab.claim_table import claims_in
 
 MAX_LINES = 60
+MAX_COLUMNS = 110  # what JupyterLab shows in a window of 1280 pixels beside its file browser
 MAX_BYTES = 1_000_000
 MAX_PICTURE_BYTES = 60_000
 CHECKED = "# NBVAL_CHECK_OUTPUT"
@@ -53,6 +54,8 @@ def _cell_problems(cell: dict):
     lines = source.count("\n") + 1
     if lines > MAX_LINES:
         yield f"{lines} lines; at most {MAX_LINES}"
+    if (columns := max(map(len, source.split("\n")))) > MAX_COLUMNS:
+        yield f"a line of {columns} characters; at most {MAX_COLUMNS}"
     if "NBVAL_CHECK_OUTPUT" in source and not outputs:
         yield "marked for comparison but without stored output"
     for index, output in enumerate(outputs):

@@ -11,8 +11,12 @@ same. What counts is the first answer given before the reveal. Points: 1 for the
 
 from __future__ import annotations
 
+import textwrap
+
 from cotlib.lab import store
 from cotlib.lab.environment import headless
+
+WIDTH = 78  # letters a line of output holds in a narrow notebook; a longer line would break inside a word
 
 
 def predict(
@@ -23,7 +27,7 @@ def predict(
     key: the same in `reveal`; starts with the notebook's number, for example "02-rounds".
     """
     old = store.get("predictions", key)
-    print(f"Predict: {question}{_range_text(low, high, choices, unit)}")
+    _say(f"Predict: {question}{_range_text(low, high, choices, unit)}")
     if answer is None:
         if "answer" in old:
             print(f"Your prediction: {_said(old['answer'], unit)}.")
@@ -33,7 +37,7 @@ def predict(
             print("Give your answer below, or write it as answer=... and run this cell again.")
             _show_form(key, question, low, high, choices, unit)
         return
-    print(commit(key, question, answer, low=low, high=high, choices=choices, unit=unit))
+    _say(commit(key, question, answer, low=low, high=high, choices=choices, unit=unit))
 
 
 def commit(key: str, question: str, answer, *, low=None, high=None, choices=None, unit: str = "") -> str:
@@ -61,7 +65,7 @@ def reveal(key: str, value) -> None:
     if "points" not in entry:
         store.put("predictions", key, entry | {"value": value, "points": round(points, 3)})
     verdict = "Right." if points >= 0.995 else "Close." if points >= 0.85 else "A surprise: find out why."
-    print(
+    _say(
         f"Measured: {_said(value, unit)}. You said {_said(entry['answer'], unit)}: {points:.2f} points. {verdict}"
     )
 
@@ -72,17 +76,28 @@ def score(prefix: str = "") -> None:
         k: e for k, e in sorted(store.load()["predictions"].items()) if k.startswith(prefix) and "value" in e
     }
     if not entries:
-        print(
+        _say(
             "No predictions made yet: fill in answer=... in a predict(...) cell, then run the cells below it."
         )
         return
-    width = max(len(key) for key in entries)
-    print(f"{'prediction':<{width}}  {'you said':>14}  {'measured':>14}  points")
+    lines = [("prediction", "you said", "measured", "points")]
     for key, entry in entries.items():
-        said, was = _said(entry["answer"]), _said(entry["value"])
-        print(f"{key:<{width}}  {said[:14]:>14}  {was[:14]:>14}  {entry['points']:6.2f}")
+        said, was = (
+            textwrap.shorten(_said(entry[part]), 26, placeholder=" …") for part in ("answer", "value")
+        )
+        lines.append((key, said, was, f"{entry['points']:.2f}"))
     mean = sum(entry["points"] for entry in entries.values()) / len(entries)
-    print(f"{'mean':<{width}}  {'':>14}  {'':>14}  {mean:6.2f}")
+    lines.append(("mean", "", "", f"{mean:.2f}"))
+    wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for key, said, was, points in lines:
+        print(f"{key:<{wide[0]}}  {said:>{wide[1]}}  {was:>{wide[2]}}  {points:>6}")
+
+
+def _say(text: str) -> None:
+    """Print, with lines that break between words; those of choices go on below their first word."""
+    for line in text.split("\n"):
+        more = 6 * " " if line.startswith(" ") else ""
+        print(textwrap.fill(line, WIDTH, subsequent_indent=more, break_on_hyphens=False))
 
 
 def _understood(answer, low, high, choices):
@@ -143,8 +158,12 @@ def _show_form(key, question, low, high, choices, unit) -> None:
     button, said = w.Button(description="Keep my prediction"), w.HTML()
 
     def keep(_):
+        if field.value is None:
+            said.value = "Choose one of the answers first."
+            return
         scale = dict(low=low, high=high, choices=choices, unit=unit)
-        said.value = commit(key, question, field.value, **scale) + " Now run the cells below."
+        words = commit(key, question, field.value, **scale)
+        said.value = words + (" Now run the cells below." if words.endswith("Kept.") else "")
 
     button.on_click(keep)
     display(w.VBox([field, w.HBox([button, said])]))

@@ -27,30 +27,30 @@ Point = tuple[float, float, float]  # (mean, low, high)
 # ----- pictures ----------------------------------------------------------------------------------------------------
 
 
-def decision_tree(pictures, scores, kept: Sequence[int], right: bool | None = None, tile: float = 1.02):
+def decision_tree(pictures, scores, kept: Sequence[int], right: bool | None = None, tile: float = 8 / 9):
     """Every branch of every step, with its score; the kept one is framed, and all of the next column come from it.
 
     pictures  [S, B, 3, H, W];  scores  [S, B];  kept  the kept branch of each step
     right     the judge's verdict on the last kept picture, drawn on it
-    Returns a matplotlib figure with one column a step.
+    The pale haze of unfinished pictures is left out. Returns a matplotlib figure with one column a step.
     """
     from matplotlib.figure import Figure
 
     scores = np.asarray(scores, float)
     steps, count = scores.shape
-    tiles = as_uint8(pictures.flatten(0, 1))
+    tiles = _without_haze(as_uint8(pictures.flatten(0, 1)))
     height, width = tiles.shape[1:3]
-    step_x, step_y, head = round(1.34 * width), round(1.24 * height), round(0.36 * height)
-    total_x, total_y = steps * step_x - 0.18 * width, head + count * step_y
+    step_x, step_y, head = round(1.36 * width), round(1.28 * height), round(0.36 * height)
+    total_x, total_y = steps * step_x - round(0.18 * width), head + count * step_y
     fig = Figure(figsize=(total_x * tile / width, total_y * tile / width))
     ax = _canvas(fig, total_x, total_y)
     for s in range(steps):
-        left = s * step_x + 0.02 * width
+        left = s * step_x + round(0.02 * width)
         ax.text(left + width / 2, 0.2 * height, f"step {s + 1}", ha="center", va="center", fontsize=8.5)
         for b in range(count):
             top, best = head + b * step_y, b == kept[s]
             draw_tile(ax, tiles[s * count + b], left, top, picked=best)
-            ax.text(left + width / 2, top + 1.1 * height, _odds(scores[s, b]), ha="center", va="center", fontsize=7.5,
+            ax.text(left + width / 2, top + 1.12 * height, _odds(scores[s, b]), ha="center", va="center", fontsize=7.5,
                     color=style.BLUE if best else style.INK, fontweight="bold" if best else "normal")  # fmt: skip
             if s:
                 ax.plot([left - 0.32 * width, left - 0.02 * width],
@@ -112,7 +112,7 @@ def rollout_figure(
     return fig
 
 
-def branch_rows(guesses, ends, right, titles: Sequence[str], tile: float = 1.1):
+def branch_rows(guesses, ends, right, titles: Sequence[str], tile: float = 8 / 9):
     """The branches of some states: above, each one's guess; below, the picture it ends in, with the judge's verdict.
 
     guesses, ends  [K, B, 3, H, W];  right  [K, B];  titles  one for each state
@@ -124,13 +124,13 @@ def branch_rows(guesses, ends, right, titles: Sequence[str], tile: float = 1.1):
     rows, count = right.shape
     upper, lower = as_uint8(guesses.flatten(0, 1)), as_uint8(ends.flatten(0, 1))
     height, width = upper.shape[1:3]
-    step_x, small, side = round(1.1 * width), round(1.08 * height), 0.62 * width
-    block = round(2.75 * height)
-    total_x, total_y = side + count * step_x + 0.06 * width, rows * block - 0.12 * height
+    step_x, small, side = round(1.1 * width), round(1.08 * height), round(0.7 * width)
+    block, head = round(2.75 * height), round(0.36 * height)
+    total_x, total_y = side + count * step_x + round(0.06 * width), rows * block - round(0.12 * height)
     fig = Figure(figsize=(total_x * tile / width, total_y * tile / width))
     ax = _canvas(fig, total_x, total_y)
     for row in range(rows):
-        top = row * block + 0.36 * height
+        top = row * block + head
         ax.text(side, row * block + 0.2 * height, titles[row], fontsize=9.5, fontweight="bold", va="center")
         for line, text in enumerate(("branch\nnow", "its\nend")):
             ax.text(
@@ -147,6 +147,13 @@ def branch_rows(guesses, ends, right, titles: Sequence[str], tile: float = 1.1):
             draw_tile(ax, lower[row * count + b], left, top + small)
             draw_mark(ax, bool(right[row, b]), left + width, top + small + height, 0.12 * width)
     return fig
+
+
+def _without_haze(tiles: np.ndarray) -> np.ndarray:
+    """Pictures in few colours, pale pixels as paper: with all their noise so many are too large a PNG to stay sharp."""
+    calm = np.clip((tiles.astype(int) + 16) // 32 * 32, 0, 255)
+    calm[tiles.min(-1) >= 190] = (244, 242, 237)
+    return calm.astype(np.uint8)
 
 
 def _odds(p: float) -> str:
@@ -175,7 +182,7 @@ def step_curves(panels: Mapping[str, Mapping[str, Sequence[Point]]], *, steps: S
     """
     from matplotlib import pyplot as plt
 
-    fig, axes = plt.subplots(1, len(panels), layout="constrained", figsize=(3.9 * len(panels) + 0.9, 3.4),
+    fig, axes = plt.subplots(1, len(panels), layout="constrained", figsize=(3.6 * len(panels) + 2.0, 3.4),
                              sharey=True, squeeze=False)  # fmt: skip
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     cycle = {name: (style.CYCLE[i % 7], style.MARKERS[i % 7]) for i, name in enumerate(names)} | dict(
@@ -194,7 +201,7 @@ def step_curves(panels: Mapping[str, Mapping[str, Sequence[Point]]], *, steps: S
             ax.axhline(value, color=GREY, linestyle=("--", ":", "-.")[number % 3], linewidth=1.3, label=name)
         ax.set(title=title if len(panels) > 1 or title else "", xlabel=xlabel)
     axes[0, 0].set_ylabel(ylabel)
-    axes[0, -1].legend(fontsize=8.5, loc="best")
+    axes[0, -1].legend(fontsize=8.5, loc="center left", bbox_to_anchor=(1.01, 0.5))  # clear of every curve
     return fig
 
 
@@ -328,7 +335,7 @@ def game_frame(case: Mapping, picked: int | None = None, zoom: int = 2, gap: int
     """uint8 [H, W, 3]: the branches side by side; after a pick, green or red bars for the share that ends right."""
     tiles = as_uint8(case["pictures"]).repeat(zoom, 1).repeat(zoom, 2)
     side, bar = tiles.shape[1], 14
-    frame = np.full((side + 2 * gap + bar, len(tiles) * (side + gap) - gap, 3), 255, np.uint8)
+    frame = np.full((side + 2 * gap + bar, len(tiles) * (side + gap), 3), 255, np.uint8)
     for b, tile in enumerate(tiles):
         left = b * (side + gap)
         color = _rgb(style.BLUE) if b == picked else _rgb(style.FAINT)

@@ -28,36 +28,42 @@ def my_progress(name: str | None = None) -> None:
     if who.name:
         print(f"The name in the file: {who.name}.")
     else:
-        print('No name in the file; my_progress("any name") writes one, should a teacher ask for the file.')
-    print("Where it is:  from cotlib.lab.store import progress_path; print(progress_path())")
+        print('No name in the file; my_progress("any name") writes one, if a teacher asks.')
+    print("Where it is:")
+    print("   from cotlib.lab.store import progress_path; print(progress_path())")
 
 
-def rows(who: Learner) -> list[tuple[str, float, int, int, int, float | None]]:
-    """(notebook, minutes, exercises passed, exercises, predictions revealed, their mean points) of each notebook."""
+def rows(who: Learner) -> list[tuple[str, float, int, int, int, int, float | None]]:
+    """(notebook, minutes, exercises passed, exercises, attempts at them, predictions revealed, their mean points) of each notebook."""
     table = []
     for number, names in BY_NOTEBOOK.items():
-        passed = sum(who.checks.get(name, {}).get("state") == "passed" for name in names)
+        entries = [who.checks.get(name, {}) for name in names]
+        passed = sum(entry.get("state") == "passed" for entry in entries)
+        tries = sum(entry.get("attempts", 0) for entry in entries)
         points = [e["points"] for k, e in who.predictions.items() if k.startswith(number) and "points" in e]
         mean = sum(points) / len(points) if points else None
-        table.append((number, who.minutes.get(number, 0.0), passed, len(names), len(points), mean))
+        table.append((number, who.minutes.get(number, 0.0), passed, len(names), tries, len(points), mean))
     return table
 
 
 def progress_text(who: Learner) -> str:
     """The table in plain text."""
-    lines = [f"{'notebook':>8}  {'minutes':>7}  {'exercises':>9}  {'predictions':>11}  {'points':>6}"]
-    for number, minutes, passed, of, made, mean in rows(who):
+    lines = [
+        f"{'notebook':>8}  {'minutes':>7}  {'exercises':>9}  {'attempts':>8}  {'predictions':>11}  {'points':>6}"
+    ]
+    for number, minutes, passed, of, tries, made, mean in rows(who):
         points = "–" if mean is None else f"{mean:.2f}"
-        lines.append(f"{number:>8}  {minutes:7.0f}  {f'{passed} of {of}':>9}  {made:11}  {points:>6}")
+        lines.append(
+            f"{number:>8}  {minutes:7.0f}  {f'{passed} of {of}':>9}  {tries:8}  {made:11}  {points:>6}"
+        )
     return "\n".join(lines)
 
 
 def progress_html(who: Learner) -> str:
     """The same with a bar for the exercises; colours of the page around it, so that it suits a dark theme too."""
     body = ""
-    for number, minutes, passed, of, made, mean in rows(who):
+    for number, minutes, passed, of, tries, made, mean in rows(who):
         share = 100 * passed / of if of else 0
-        tries = sum(who.checks.get(name, {}).get("attempts", 0) for name in BY_NOTEBOOK[number])
         bar = (
             '<span style="display:inline-block;width:7em;height:.6em;border:1px solid currentColor;border-radius:3px">'
             f'<span style="display:block;width:{share:.0f}%;height:100%;background:#0072b2"></span></span>'

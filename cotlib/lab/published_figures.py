@@ -18,7 +18,7 @@ from cotlib.models.published.memory import GIB, RESERVE, Crew, phases, plan
 from cotlib.models.published.showo_layout import TEXT
 from cotlib.models.published.work import CARDS, Work
 
-GREY = "#8A9099"
+GREY, QUIET = "#8A9099", "#5C636B"  # lines; small print, dark enough to read
 PADS, WORDS, MARKS, PICTURE = "#EEF0F2", style.SKY, style.ORANGE, style.BLUE
 
 
@@ -44,7 +44,7 @@ def sequence_figure(model, prompt: str):
         ax.text(15 + (start + count / 2) * unit, 61 if inside else 28, label, ha="center", va="center", fontsize=9,
                 color="white" if color == PICTURE else style.INK)  # fmt: skip
     for place in (0, TEXT, total):
-        ax.text(15 + place * unit, 98, str(place), ha="center", va="center", fontsize=8, color=GREY)
+        ax.text(15 + place * unit, 98, str(place), ha="center", va="center", fontsize=8, color=QUIET)
     ends = {0: "t2i", 1: "bos", len(text) - 1: "eos"}
     shown = [("[PAD]", PADS)]
     shown += [
@@ -59,8 +59,8 @@ def sequence_figure(model, prompt: str):
         ax.add_patch(Rectangle((left, 175), width - 3, 40, facecolor=color, edgecolor="white"))
         ax.text(left + width / 2 - 1.5, 195, label, ha="center", va="center", fontsize=8 if width > 52 else 6.8,
                 color="white" if color == PICTURE else style.INK)  # fmt: skip
-        ax.text(left + width / 2 - 1.5, 232, "" if number is None else str(number), ha="center", va="center", fontsize=6.8,
-                color=GREY)  # fmt: skip
+        ax.text(left + width / 2 - 1.5, 232, "" if number is None else str(number), ha="center", va="center", fontsize=7.2,
+                color=QUIET)  # fmt: skip
     edge = 15 + (pads - 1) * unit
     for x, y in ((edge, 15), (15 + (TEXT + 4) * unit, 15 + len(shown) * width - 3)):
         ax.plot([x, y], [84, 172], color=style.FAINT, linewidth=0.9, marker="")
@@ -69,7 +69,7 @@ def sequence_figure(model, prompt: str):
         262,
         "in the lean form the text runs once for each prompt, the picture (dark blue) in every step, and the pads never",
         fontsize=8.5,
-        color=GREY,
+        color=QUIET,
     )
     return fig
 
@@ -285,6 +285,7 @@ def work_figure(rows: Mapping[str, Work]):
     most = max(work.total for work in rows.values()) / 1e12
     ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.4, -0.6), xlim=(0, 1.24 * most),
            xlabel="TFLOP for one prompt, counted")  # fmt: skip
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.grid(axis="y", visible=False)
     fig.legend(loc="outside lower center", ncol=3, fontsize=8.5)
     return fig
@@ -323,7 +324,7 @@ def memory_figure(crew: Crew, gb: float, reserve: int = RESERVE):
         left = (card.gb * 1e9 - reserve) / GIB
         if left < 1.3 * top and abs(card.gb - gb) > 0.01:
             ax.axvline(left, color=GREY, linestyle=":", linewidth=1.2, marker="")
-            ax.text(left, -0.62, card.name, ha="center", va="bottom", fontsize=8, color=GREY)
+            ax.text(left, -0.62, card.name, ha="center", va="bottom", fontsize=8, color=QUIET)
     ax.axvline(made.room / GIB, color=style.VERMILLION, linewidth=1.6, marker="")
     ax.text(
         made.room / GIB, -0.62, f"{gb:g} GB", ha="center", va="bottom", fontsize=8.5, color=style.VERMILLION

@@ -47,6 +47,12 @@ def planner_slider(gb: float = 16):
         control.observe(redraw, names="value")
     redraw()
     return w.VBox(
-        [w.HBox([w.VBox([card, size, who]), w.VBox([count, turn, judge])]), words, picture],
+        [
+            w.HBox(
+                [w.VBox([card, size, who]), w.VBox([count, turn, judge])], layout={"flex_flow": "row wrap"}
+            ),
+            words,
+            picture,
+        ],
         layout={"max_width": "900px"},
     )

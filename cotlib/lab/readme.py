@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cotlib.lab.repository import Address
 from cotlib.tables import paper
-from cotlib.tables.search import cost_of
+from cotlib.tables.search import about_seconds, cost_of
 from cotlib.world.scenes import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +137,7 @@ def search_table() -> str:
         cells = [name, *(f"{entry['tasks'][t]['score']:.2f}" for t in TASKS), f"**{entry['overall']:.3f}** ({low:.3f} to {high:.3f})",
                  f"{1000 * spent['passes']:,.0f}", f"{spent['calls']:.0f}", f"{spent['seconds']:.2f}"]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
-    lines.append(f"\n{entry['prompts']} held-out prompts, {len(entry['seeds'])} seed{'s' * (len(entry['seeds']) > 1)}, N = {entry['n']}; costs a prompt; seconds of one core; "
+    lines.append(f"\n{entry['prompts']} held-out prompts, {len(entry['seeds'])} seed{'s' * (len(entry['seeds']) > 1)}, N = {entry['n']}; costs a prompt; {about_seconds(rows.values())}; "
                  "bounds know the answer and are no methods.")  # fmt: skip
     return "\n".join(lines)
 

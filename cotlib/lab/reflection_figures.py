@@ -61,19 +61,25 @@ def stories(model, prompts: Sequence[str], outcome: Outcome, judge: Judge) -> li
             for p, own, rounds in zip(prompts, pictures.split(counts), outcome.rounds, strict=True)]  # fmt: skip
 
 
-def transcripts(told: Sequence[Story], tile: float = 1.45, across: int = 1, unasked: str = UNASKED):
+def transcripts(
+    told: Sequence[Story], tile: float = 1.3, across: int = 1, unasked: str | Sequence[str] = UNASKED
+):
     """Each story's pictures from left to right, below each what the verifier said. Returns a matplotlib figure.
 
     The tick or cross on a picture is the judge's, which the verifier never sees. across: stories side by side.
-    unasked: text below a picture that nobody was asked about.
+    unasked: text below a picture that nobody was asked about, for all stories or one for each.
     """
     from matplotlib.figure import Figure
 
     columns = max(len(s.rounds) for s in told)
     unit = SIZE / tile  # drawing units in an inch
-    side, gap, line = 1.05 * unit, 0.42 * unit, 0.145 * unit
+    side, gap, line = 1.14 * unit, 0.38 * unit, 0.16 * unit
     wide, rows = side + columns * (SIZE + gap), [told[i : i + across] for i in range(0, len(told), across)]
-    texts = {id(s): [textwrap.fill(t, round(14 * (tile + 0.3))) for t in s.said(unasked)] for s in told}
+    after = [unasked] * len(told) if isinstance(unasked, str) else unasked
+    texts = {
+        id(s): [textwrap.fill(t, round(13 * (tile + 0.3))) for t in s.said(last)]
+        for s, last in zip(told, after, strict=True)
+    }
     feet = [line * (0.9 + max(t.count("\n") + 1 for s in row for t in texts[id(s)])) for row in rows]
     total_x, total_y = wide * min(across, len(told)), sum(SIZE + foot + 0.1 * unit for foot in feet)
     fig = Figure(figsize=(total_x / unit, total_y / unit))
@@ -85,7 +91,7 @@ def transcripts(told: Sequence[Story], tile: float = 1.45, across: int = 1, unas
         for place, story in enumerate(row):
             left = place * wide
             name = textwrap.fill(story.prompt.removeprefix("a photo of "), 13)
-            ax.text(left + 0.06 * unit, top + SIZE / 2, name, ha="left", va="center", fontsize=8.5)
+            ax.text(left + 0.06 * unit, top + SIZE / 2, name, ha="left", va="center", fontsize=9)
             _pictures_in_a_row(ax, story, texts[id(story)], left + side, top, gap, line)
         top += SIZE + foot + 0.1 * unit
     return fig
@@ -97,7 +103,7 @@ def _pictures_in_a_row(ax, story: Story, texts: Sequence[str], x: float, y: floa
         draw_tile(ax, picture, left, y)
         draw_mark(ax, story.right[k], left + 0.98 * SIZE, y + 0.98 * SIZE, 0.075 * SIZE)
         color = "#6B7178" if story.rounds[k].reflection is None else style.INK
-        ax.text(left + SIZE / 2, y + SIZE + 0.5 * line, text, ha="center", va="top", fontsize=7.5, color=color,
+        ax.text(left + SIZE / 2, y + SIZE + 0.5 * line, text, ha="center", va="top", fontsize=8.5, color=color,
                 linespacing=1.15)  # fmt: skip
         if k:
             _arrow(ax, left - gap + 4, left - 4, y + SIZE / 2)
@@ -297,7 +303,8 @@ def words_chart(kinds: dict[str, Sequence[str]]):
                         bbox=dict(facecolor="white", edgecolor="none", alpha=0.75, pad=1))  # fmt: skip
             left += share
     names = [f"{task.replace('_', ' ')} ({len(row)})" for task, row in rows.items()]
-    ax.set(yticks=range(len(rows)), yticklabels=names, xlim=(0, 1), xlabel="share of the wrong pictures")
+    ax.set(yticks=range(len(rows)), yticklabels=names, xlim=(0, 1),
+           xlabel="share of the wrong pictures (how many there are: in brackets)")  # fmt: skip
     ax.grid(axis="y", visible=False)
     handles = [Patch(facecolor=color, hatch=hatch, edgecolor="white", label=kind)
                for kind, (color, hatch) in zip(KINDS, _LOOKS, strict=True)]  # fmt: skip

@@ -21,6 +21,7 @@ from cotlib.tables.search import cost_of
 GREY = "#8A9099"
 LOOKS = {  # name: (label, colour, marker, filled)
     "single": ("one picture", style.BLACK, "o", True),
+    "one": ("one picture", style.BLACK, "o", True),
     "logprob": ("log-probability", style.BLACK, "D", False),
     "orm-zs": ("ORM zero-shot", style.BLUE, "s", False),
     "orm": ("ORM", style.BLUE, "s", True),
@@ -63,8 +64,9 @@ def cost_chart(
         raise ValueError(f"there is no cost {unknown[0]!r}; expected some of {', '.join(UNITS)}")
     names = list(results) if names is None else [name for name in names if name in results]
     looks = looks_of(names)
-    fig, axes = plt.subplots(1, len(costs), layout="constrained", figsize=(3.6 * len(costs) + 2.4, 3.9), sharey=True,
-                             squeeze=False)  # fmt: skip
+    beside = len(costs) == 1  # the legend: at the right of one panel, below several
+    size = (6.4, 4.5) if beside else (3.6 * len(costs) + 0.5, 3.9 + 0.22 * -(-len(names) // 4))
+    fig, axes = plt.subplots(1, len(costs), layout="constrained", figsize=size, sharey=True, squeeze=False)
     for ax, cost in zip(axes[0], costs, strict=True):
         for name, by_cost in (curves or {}).items():
             _curve(ax, by_cost[cost], looks_of([name])[name][1])
@@ -73,14 +75,15 @@ def cost_chart(
             x = cost_of(results[name], name)[cost]
             low, high = results[name]["ci95"]
             ax.plot([x, x], [low, high], color=color, linewidth=3.5, alpha=0.3, marker="")
-            ax.plot(x, results[name]["overall"], color=color, marker=marker, markersize=9 if marker == "*" else 7.5,
-                    markerfacecolor=color if filled else "white", linestyle="", label=label)  # fmt: skip
+            ax.plot(x, results[name]["overall"], color=color, marker=marker, markersize=7.5 if filled else 10,
+                    markerfacecolor=color if filled else "none", linestyle="", label=label)  # fmt: skip
         ax.set(xlabel=UNITS[cost])
         if log:
             _log_axis(ax)
     axes[0, 0].set_ylabel("share of prompts that are right")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside right center", fontsize=8.5)
+    place = dict(loc="outside right center") if beside else dict(loc="outside lower center", ncols=4)
+    fig.legend(handles, labels, fontsize=8.5, **place)
     return fig
 
 
@@ -119,7 +122,7 @@ def _log_axis(ax) -> None:
 
 
 def asked_strip(pictures, clarity: Sequence[float | None], potential: Sequence[float | None], *, clear: float,
-                promising: float, final: float | None = None, right: bool | None = None, tile: float = 1.12):  # fmt: skip
+                promising: float, final: float | None = None, right: bool | None = None, tile: float = 0.94):  # fmt: skip
     """The guesses of one path, with what the verifier says of each: a line of clarity, a line of potential.
 
     pictures   [S,3,H,W], the full guess after each step
@@ -132,7 +135,7 @@ def asked_strip(pictures, clarity: Sequence[float | None], potential: Sequence[f
 
     tiles = as_uint8(pictures)
     count, height, width = tiles.shape[:3]
-    side, gap, head, line = 0.78 * width, 0.12 * width, 0.26 * width, 0.3 * width
+    side, gap, head, line = 0.9 * width, 0.1 * width, 0.28 * width, 0.3 * width
     total_x, total_y = side + count * (width + gap), head + height + 0.1 * width + 3 * line
     fig = Figure(figsize=(total_x * tile / width, total_y * tile / width))
     ax = fig.add_axes((0, 0, 1, 1))
@@ -198,7 +201,7 @@ def path_tree_figure(entries: Sequence[Mapping], steps: int, *, right: Sequence[
     from matplotlib.figure import Figure
 
     shades = colormaps["cividis"].reversed()
-    fig = Figure(layout="constrained", figsize=(9.2, 0.235 * len(entries) + 1.1))
+    fig = Figure(layout="constrained", figsize=(8.0, 0.235 * len(entries) + 1.1))
     ax, bars = fig.subplots(1, 2, width_ratios=(4.2, 1), sharey=True)
     for y, entry in enumerate(entries):
         stop = entry["stopped"]
@@ -221,7 +224,7 @@ def path_tree_figure(entries: Sequence[Mapping], steps: int, *, right: Sequence[
             ax.plot(
                 step + 1, y, marker="s" if stop is not None else "D", markersize=10, color=color, zorder=3
             )
-            ax.text(step + 1.2, y, f"{p or 0.0:.2f}", va="center", fontsize=7.5, color=color, zorder=4,
+            ax.text(step + 1.22, y, f"{p or 0.0:.2f}", va="center", fontsize=8.5, color=color, zorder=4,
                     bbox=dict(facecolor="white", edgecolor="none", pad=0.8))  # fmt: skip
             if stop is not None:
                 ax.plot(step + 1, y, marker="x", markersize=5, color="white", zorder=4)
@@ -257,7 +260,7 @@ def sweep_figure(panels: Mapping[str, Sequence[Mapping]], *, chosen: Mapping, li
     from matplotlib import colormaps
     from matplotlib import pyplot as plt
 
-    fig, axes = plt.subplots(1, len(panels), layout="constrained", figsize=(3.9 * len(panels) + 1.6, 3.8), sharey=True,
+    fig, axes = plt.subplots(1, len(panels), layout="constrained", figsize=(3.9 * len(panels) + 0.3, 4.2), sharey=True,
                              sharex=True, squeeze=False)  # fmt: skip
     values = sorted({row["clear"] for rows in panels.values() for row in rows})
     shades = colormaps["cividis"](np.linspace(0, 0.92, len(values)))
@@ -279,5 +282,5 @@ def sweep_figure(panels: Mapping[str, Sequence[Mapping]], *, chosen: Mapping, li
         ax.set(xlabel="share of best-of-N's token passes", title=title)
     axes[0, 0].set_ylabel("share of prompts that are right")
     handles, labels = axes[0, -1].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside right center", fontsize=8.5)
+    fig.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8.5)
     return fig

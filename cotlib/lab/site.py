@@ -44,6 +44,9 @@ suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure"]
 """
 
 CSS = """
+/* as wide as lines of code, where the window is; the sidebars take 15em each */
+@media (min-width: 67em) and (max-width: 82em) { .content { width: min(56em, calc(100vw - 22em)) } }
+@media (min-width: 82em) { .content { width: min(56em, calc(100vw - 37em)) } }
 .cell_output img { background: #fff; border-radius: 6px; max-width: 100% }
 .cell_output pre { font-size: .82rem }
 div.cell_output table { font-variant-numeric: tabular-nums }

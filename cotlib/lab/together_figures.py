@@ -153,18 +153,9 @@ def both_sides(result: Mapping) -> tuple[list[float], list[float]]:
     return [row["published"]["overall"] for row in rows], [row["overall"] for row in rows]
 
 
-def fair_seconds(result: Mapping) -> list[float]:
-    """Seconds of one core a prompt, one for each row, as if all generators had been measured in the same hour; to 10 ms.
-
-    Generators are measured one after the other, on a machine that may be busier at one time than at another. Best of N by the ORM is
-    the same work for each of them, so its seconds are the yardstick: all rows of a generator are scaled until that row costs what it
-    costs on the first generator. Rows of a generator without it stay as measured.
-    """
-    ours = {g: row["cost"]["seconds"] for g in SHOWN if (row := row_of(result, (g, "orm")))}
-    first = next(iter(ours.values()), 1.0)
-    return [
-        round(row["cost"]["seconds"] * first / ours.get(row["generator"], first), 2) for row in result["rows"]
-    ]
+def seconds_of(result: Mapping) -> list[float]:
+    """Seconds of one core a prompt, one for each row, to 10 ms: two runs of the same work differ by about that."""
+    return [round(row["cost"]["seconds"], 2) for row in result["rows"]]
 
 
 def pareto_front(costs: Sequence[float], truths: Sequence[float]) -> list[int]:
@@ -199,7 +190,7 @@ def compute_matched(truth, budget: float, scores, right, price: float) -> tuple[
 
 def paper_table_figure(result: Mapping):
     """All rows, one block a generator: left the paper's overall score, in the middle ours with its 95 % interval, right what
-    a prompt costs (`fair_seconds`). Rows that the paper has not are empty on the left. Returns a matplotlib figure.
+    a prompt costs (`seconds_of`). Rows that the paper has not are empty on the left. Returns a matplotlib figure.
 
     The band of the paper's scores is the least that dice can do to them (`published_error`).
     """
@@ -211,7 +202,7 @@ def paper_table_figure(result: Mapping):
         heights.append(y)
     fig = Figure(figsize=(9.6, 0.19 * y + 1.15), layout="constrained")
     theirs, ours, cost = fig.subplots(1, 3, sharey=True, width_ratios=(1, 1.6, 1))
-    for place, row, seconds in zip(heights, rows, fair_seconds(result), strict=True):
+    for place, row, seconds in zip(heights, rows, seconds_of(result), strict=True):
         color, marker = SHOWN[row["generator"]]
         look = dict(color=color, marker=marker, markersize=5.5, linestyle="")
         if paper := row["published"]:
@@ -282,7 +273,7 @@ def front_figure(result: Mapping, costs: Sequence[str] = ("token_passes", "secon
                  fewer: Mapping[int, float] | None = None):  # fmt: skip
     """Truth against cost of every system, one panel per cost, with the line of those that no other beats. A matplotlib figure.
 
-    costs: of "token_passes", "verifier_calls" and "seconds" (`fair_seconds`). Colour and marker name the generator; the systems on the line are
+    costs: of "token_passes", "verifier_calls" and "seconds" (`seconds_of`). Colour and marker name the generator; the systems on the line are
     numbered from the cheapest on. fewer: {n: truth} of best of n by the ORM on the base, the rival at equal cost, a grey line; n
     candidates are taken to cost n / N of what the table's row with N costs.
     """
@@ -295,7 +286,7 @@ def front_figure(result: Mapping, costs: Sequence[str] = ("token_passes", "secon
                              squeeze=False)  # fmt: skip
     truths = [row["overall"] for row in rows]
     for ax, cost in zip(axes[0], costs, strict=True):
-        spent = fair_seconds(result) if cost == "seconds" else [row["cost"][cost] for row in rows]
+        spent = seconds_of(result) if cost == "seconds" else [row["cost"][cost] for row in rows]
         for row, x in zip(rows, spent, strict=True):
             color, marker = SHOWN[row["generator"]]
             ax.vlines(x, *row["ci95"], color=color, linewidth=2, alpha=0.25)

@@ -32,7 +32,7 @@ def step_strip(steps: Sequence, decode: Callable, row: int = 0, columns: int = 6
     picked = _evenly(len(steps), columns)
     codes = torch.stack([steps[i].codes[row] for i in picked])
     ahead = bool((codes[0] != MASK_ID)[steps[picked[0]].masked[row]].any())
-    lines = ("full guess", "fixed\nso far") if ahead else ("drawn\nso far",)
+    lines = ("full\nguess", "fixed\nso far") if ahead else ("drawn\nso far",)
     guesses = as_uint8(decode(paper_filled(codes)))
     height, width = guesses.shape[1:3]
     side, gap, head = width * 0.62, round(0.1 * width), round(0.34 * width)  # side: room for the row labels
@@ -49,7 +49,7 @@ def step_strip(steps: Sequence, decode: Callable, row: int = 0, columns: int = 6
             shown = guess if ahead and line == 0 else covered(guess, masked)
             draw_tile(ax, shown, left, head + line * (height + gap))
         ax.text(left + width / 2, head - 0.06 * width, f"step {steps[index].index + 1}\n{int(masked.sum())} masked",
-                ha="center", va="bottom", fontsize=8.5, linespacing=1.2)  # fmt: skip
+                ha="center", va="bottom", fontsize=10.5, linespacing=1.2)  # fmt: skip
     for line, text in enumerate(lines):
         ax.text(
             side - 0.1 * width,
@@ -57,7 +57,7 @@ def step_strip(steps: Sequence, decode: Callable, row: int = 0, columns: int = 6
             text,
             ha="right",
             va="center",
-            fontsize=8.5,
+            fontsize=10.5,
         )
     return fig
 

@@ -50,11 +50,12 @@ def patch_steps(patch: Tensor, z: Tensor, digits: Tensor, code: int):
     levels = np.linspace(-1, 1, len(LEVEL_NAMES))
     for row, (value, digit) in enumerate(zip(z.tolist(), digits.tolist(), strict=True)):
         ax.plot(levels, [row] * 4, color=style.FAINT, marker="|", markersize=12, linewidth=1.2)
-        ax.annotate(
-            "", (levels[digit], row), (value, row), arrowprops=dict(arrowstyle="->", color=style.INK, lw=1.2)
-        )
-        ax.plot(value, row, marker="o", color=style.BLUE, markersize=6)
-        ax.plot(levels[digit], row, marker="s", color=style.VERMILLION, markersize=7)
+        if abs(levels[digit] - value) > 0.1:  # else there is no way to show
+            ax.annotate("", (levels[digit], row), (value, row),
+                        arrowprops=dict(arrowstyle="->", color=style.INK, lw=1.2, shrinkB=6))  # fmt: skip
+        ax.plot(levels[digit], row, marker="s", color="white", markeredgecolor=style.VERMILLION, markersize=11,
+                markeredgewidth=1.8)  # fmt: skip
+        ax.plot(value, row, marker="o", color=style.BLUE, markersize=5.5)
         ax.text(
             1.28,
             row,
@@ -74,7 +75,7 @@ def patch_steps(patch: Tensor, z: Tensor, digits: Tensor, code: int):
     ax.set_xticks(levels, LEVEL_NAMES)
     ax.grid(False)
     ax.spines[["left", "bottom"]].set_visible(False)
-    ax.set_title("five numbers, rounded (●→■) to digits")
+    ax.set_title("five numbers (●), rounded (□) to digits")
     fig.text(0.91, 0.875, "code", ha="center", fontweight="bold", fontsize=10.5)
     fig.text(0.91, 0.52, str(code), ha="center", fontsize=24, color=style.VERMILLION)
     fig.text(0.91, 0.42, "".join(map(str, digits.tolist())) + " in base 4", ha="center", fontsize=9)

@@ -184,17 +184,19 @@ def best_of_n_figure(curves: Mapping[str, Curve], *, bound: Curve | None = None,
 
 
 def by_task_figure(values: Mapping[tuple[str, str], tuple[float, float, float]], label: str, *, low: float = -0.02,
-                   chance: float | None = None):  # fmt: skip
+                   chance: float | None = None, looks: Sequence[int] | None = None):  # fmt: skip
     """One point with its interval for each of {(name, task): (mean, low, high)}, tasks side by side, names by color and marker.
 
-    low: where the axis begins; chance: drawn as a dotted line.
+    low: where the axis begins; chance: drawn as a dotted line; looks: as in `reliability_figure`, for each name.
     """
     names, tasks = (list(dict.fromkeys(key[i] for key in values)) for i in (0, 1))
     from matplotlib import pyplot as plt
 
     fig, ax = plt.subplots(layout="constrained", figsize=(7.6, 3.3))
     places = (np.arange(len(names)) - (len(names) - 1) / 2) * min(0.24, 0.64 / len(names))
-    for name, color, marker, shift in zip(names, style.CYCLE, style.MARKERS, places, strict=False):
+    for number, (name, shift) in enumerate(zip(names, places, strict=True)):
+        look = number if looks is None else looks[number]
+        color, marker = style.CYCLE[look], style.MARKERS[look]
         ends = np.array([values[name, task] for task in tasks])
         x = np.arange(len(tasks)) + shift
         ax.vlines(x, ends[:, 1], ends[:, 2], color=color, linewidth=5, alpha=0.3)
@@ -245,9 +247,11 @@ def verifier_diagram(verifier, image: Tensor, prompts: Sequence[str]):
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    fig = Figure(figsize=(9.4, 3.7))
+    doubts_of = word_doubts(verifier, prompts, image)
+    foot = max(80 + 19 * max(len(words) for words, _, _ in doubts_of) + 18, 230)  # where P(yes) stands
+    fig = Figure(figsize=(9.4, (foot + 50) / 100))
     ax = fig.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, 940), ylim=(370, 0))
+    ax.set(xlim=(0, 940), ylim=(foot + 50, 0))
     ax.axis("off")
     head = dict(ha="center", va="bottom", fontweight="bold", fontsize=9)
     note = dict(ha="center", va="top", fontsize=8.5, linespacing=1.3)
@@ -260,13 +264,13 @@ def verifier_diagram(verifier, image: Tensor, prompts: Sequence[str]):
     _draw_sight(ax, verifier, image, 234, 90, 16)
     ax.text(298, 80, "64 WORD VECTORS", **head)
     ax.text(298, 228, "class + colour + place of each cell,\nin the vectors of the words", **note)
-    _arrow(ax, (374, 154), (450, 154))
-    ax.text(412, 144, "TEXT READS", **head)
-    ax.text(408, 164, "3 layers of\nattention", **note)
-    wide = (930 - 456) / len(prompts)
-    for column, (words, doubts, margin) in enumerate(word_doubts(verifier, prompts, image)):
-        left, room = 456 + column * wide, wide - 18
-        ax.add_patch(Rectangle((left, 30), room, 310, fill=False, edgecolor=style.FAINT, linewidth=1))
+    _arrow(ax, (374, 154), (468, 154))
+    ax.text(420, 144, "TEXT READS", **head)
+    ax.text(420, 164, "3 layers of\nattention", **note)
+    wide = (938 - 476) / len(prompts)
+    for column, (words, doubts, margin) in enumerate(doubts_of):
+        left, room = 476 + column * wide, wide - 14
+        ax.add_patch(Rectangle((left, 30), room, foot - 4, fill=False, edgecolor=style.FAINT, linewidth=1))
         ax.text(left + 70, 56, "word", ha="right", va="center", fontsize=8.5, fontweight="bold")
         ax.text(left + 80, 56, "is it wrong?", ha="left", va="center", fontsize=8.5, fontweight="bold")
         for line, (word, doubt) in enumerate(zip(words, doubts, strict=True)):
@@ -276,7 +280,7 @@ def verifier_diagram(verifier, image: Tensor, prompts: Sequence[str]):
             ax.text(left + 70, y, word, ha="right", va="center", fontsize=9)
             ax.text(left + 84 + (room - 120) * doubt, y, f"{doubt:.2f}", ha="left", va="center", fontsize=8)
         p = 1 / (1 + np.exp(-margin))
-        ax.text(left + room / 2, 310, f"margin {margin:+.1f}   P(yes) {p:.2f}", ha="center", va="center", fontsize=9.5,
+        ax.text(left + room / 2, foot, f"margin {margin:+.1f}   P(yes) {p:.2f}", ha="center", va="center", fontsize=9.5,
                 fontweight="bold")  # fmt: skip
     return fig
 

@@ -100,6 +100,7 @@ def code_editor(tokenizer, codes: Tensor):
             color = "#" + bytes(means[index].astype(np.uint8)).hex()
             if button.style.button_color != color:
                 button.style.button_color = color
+                button.style.text_color = style.INK if means[index].mean() > 127 else "white"
             picked = index == state["cell"]
             button.description = PICKED if picked else PLAIN
             button.layout.border = f"3px solid {style.VERMILLION}" if picked else None  # as in the picture

@@ -26,7 +26,7 @@ from cotlib.models.checkpoint import weights_hash
 from cotlib.resumable import Watch, measure_all
 from cotlib.tables import search
 from cotlib.tables.published import NUMBERS, published, system_name
-from cotlib.tables.search import Cast, close, cost_of, score, strategies, summary
+from cotlib.tables.search import Cast, about_seconds, close, cost_of, score, strategies, summary
 
 CORRECTOR = "self-correction"  # the generator that was tuned to correct, drawing from the prompt alone
 GENERATORS = ("base", *TUNED, CORRECTOR)
@@ -242,7 +242,7 @@ def markdown(result: dict) -> str:
     row = result["rows"][0]
     seeds = len(row["seeds"])
     lines.append(f"\n{row['prompts']} held-out prompts, {seeds} seed{'s' * (seeds > 1)}, N = {row['n']}; interval: bootstrap over prompts; "
-                 "costs a prompt, seconds of one core; paper: the published overall score of Show-o's system of that name.")  # fmt: skip
+                 f"costs a prompt, {about_seconds(result['rows'])}; paper: the published overall score of Show-o's system of that name.")  # fmt: skip
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ leaves the others of the result as they are, if they were measured on the same p
 import copy
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -343,6 +343,14 @@ def cost_of(entry: Mapping, name: str = "") -> dict[str, float]:
     return {"seconds": timed["seconds"] / timed["prompts"] / handed_over,
             "passes": ledger["generator_token_passes"] / drawn / handed_over / 1000,
             "calls": shown_to_verifier(ledger["verifier_calls"]) / drawn / handed_over}  # fmt: skip
+
+
+def about_seconds(rows: Iterable[Mapping]) -> str:
+    """How the seconds of a table's rows were taken, for the line below it."""
+    timed = {row["timed"]["prompts"] if "timed" in row else None for row in rows}
+    if len(timed) > 1 or None in timed:
+        return "seconds of one core"
+    return f"seconds of one core, all rows side by side on {timed.pop()} of the prompts"
 
 
 def _as_many(rows: list, like: list) -> list:

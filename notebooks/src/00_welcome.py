@@ -28,15 +28,17 @@ from cotlib.world import parse_prompt
 
 generator, judge = load("generator"), load("judge")
 prompt = parse_prompt("a photo of a dog left of a couch")
-outcome = single(generator, [prompt["prompt"]], n=20, seed=0)
+text = prompt["prompt"]
+outcome = single(generator, [text], n=20, seed=0)
 pictures = decode_all(generator, outcome)[0]  # [20, 3, 64, 64]
 right = [verdict.correct for verdict in judge([prompt] * 20, pictures)]
+ticks = sum(right)
 show_images(
     pictures,
     marks=right,
     columns=10,
     tile=8 / 9,
-    alt=f'Twenty drawings of "{prompt["prompt"]}": {sum(right)} have a tick, {20 - sum(right)} a cross.',
+    alt=f'Twenty drawings of "{text}": {ticks} have a tick, {20 - ticks} a cross.',
 )
 
 # %% [markdown]
@@ -48,8 +50,8 @@ show_images(
 #   run goes its own way. One such run is called a **path**, and the picture it ends in a **candidate**.
 # - The ticks and crosses come from a **judge**: a small detector looks at the picture, and fixed rules compare what
 #   it sees with the prompt. The generator never learns the verdict.
-# - Some of the wrong ones are smeared. Many are drawn well and show the wrong thing, or the right things in the wrong place. A
-#   judge of *beauty* would not mind those. What counts here is that the picture *does what the prompt says*.
+# - Some are smeared, among the right ones too. Others are drawn well and have the right things in the wrong place. A judge of
+#   *beauty* would not mind those. What counts here is that the picture *does what the prompt says*.
 #
 # This course is about that last point: given a generator that is right only sometimes, how do you get a right
 # picture every time?
@@ -68,7 +70,7 @@ from cotlib.lab import predict, reveal, score, show
 
 predict(
     "00-pass-rate",
-    f'200 more drawings of "{prompt["prompt"]}": what percentage is right?',
+    f'200 more drawings of "{text}": what percentage is right?',
     low=0,
     high=100,
     unit="%",
@@ -79,15 +81,16 @@ import matplotlib.pyplot as plt
 
 from cotlib.judging.stats import wilson
 
-more = decode_all(generator, single(generator, [prompt["prompt"]], n=200, seed=1))[0]
+outcome = single(generator, [text], n=200, seed=1)
+more = decode_all(generator, outcome)[0]
 hits = sum(verdict.correct for verdict in judge([prompt] * 200, more))
 reveal("00-pass-rate", 100 * hits / 200)
 
 fig, ax = plt.subplots(layout="constrained", figsize=(6.4, 1.6))
-for height, (k, n) in enumerate([(sum(right), 20), (hits, 200)]):
-    low, high = wilson(k, n)
-    ax.plot([low, high], [height, height], linewidth=5, alpha=0.35, marker="|", color=f"C{height}")
-    ax.plot(k / n, height, color=f"C{height}", marker="os"[height], markersize=8)
+for height, (k, n) in enumerate([(ticks, 20), (hits, 200)]):
+    color = f"C{height}"
+    ax.plot(wilson(k, n), [height] * 2, color=color, linewidth=5, alpha=0.35, marker="")
+    ax.plot(k / n, height, color=color, marker="os"[height], markersize=8)
 ax.set(
     yticks=[0, 1],
     yticklabels=["first 20", "next 200"],
@@ -97,8 +100,9 @@ ax.set(
 )
 show(
     fig,
-    alt=f"From 20 pictures the pass rate is {sum(right) / 20:.2f} with a wide interval; from 200 it is "
-    f"{hits / 200:.2f} with an interval about a third as long.",
+    alt=f"From 20 pictures the pass rate is {ticks / 20:.2f} with a wide "
+    f"interval; from 200 it is {hits / 200:.2f} with an interval about a third as "
+    "long.",
 )
 
 # %% [markdown]
@@ -119,10 +123,12 @@ picked = (
     else list(range(6))
 )
 show(
-    idea_diagram(prompt["prompt"], pictures[picked], [right[i] for i in picked], chosen=0),
-    alt="A prompt goes to the generator, a network, which draws candidates; the verifier, a second network, scores them; "
-    "the search around both is plain code. The judge stands outside and measures; a dashed arrow leads from it to the "
-    "generator: alignment, later, by right and wrong pictures.",
+    idea_diagram(text, pictures[picked], [right[i] for i in picked], chosen=0),
+    alt="A prompt goes to the generator, a network, which draws candidates; the "
+    "verifier, a second network, scores them; the search around candidates and "
+    "verifier is plain code, and one picture leaves it. The judge stands outside and "
+    "measures; a dashed arrow leads from it to the generator: alignment, later, by "
+    "right and wrong pictures.",
 )
 
 # %% [markdown]
@@ -160,10 +166,11 @@ from cotlib.lab import progress
 from cotlib.world.prompts import benchmark
 from cotlib.world.scenes import TASKS
 
-prompts = [m for task in TASKS for m in [p for p in benchmark("test") if p["tag"] == task][:5]]
-rows = list(
-    progress(measure(generator, judge, prompts, Plan(n=20)), "30 prompts x 20 pictures", total=len(prompts))
-)
+prompts = []
+for task in TASKS:
+    prompts += [m for m in benchmark("test") if m["tag"] == task][:5]
+results = measure(generator, judge, prompts, Plan(n=20))
+rows = list(progress(results, "30 prompts x 20 pictures", total=len(prompts)))
 
 # %%
 from cotlib.judging.stats import bootstrap_interval, coverage, paired_difference
@@ -192,8 +199,9 @@ ax.set(
 ax.legend(loc="lower right")
 show(
     fig,
-    alt=f"One picture solves {mean[0]:.2f} of the prompts; with the judge choosing among twenty it is {mean[-1]:.2f}. "
-    "Most of the gain comes with the first few candidates.",
+    alt=f"One picture solves {mean[0]:.2f} of the prompts; with the judge choosing "
+    f"among twenty it is {mean[-1]:.2f}. Most of the gain comes with the first few "
+    "candidates.",
 )
 
 # %% [markdown]
@@ -213,7 +221,11 @@ show(
 
 # %%
 predict(
-    "00-cost", "Twenty candidates cost how many times the token passes of one?", low=1, high=40, unit="times"
+    "00-cost",
+    "Twenty candidates cost how many times the token passes of one?",
+    low=1,
+    high=40,
+    unit="times",
 )
 
 # %%
@@ -221,14 +233,18 @@ from cotlib.search import Ledger
 
 costs = {}
 for n in (1, 20):
-    ledger = Ledger()
-    decode_all(generator, single(generator, [prompt["prompt"]], n=n, seed=2, ledger=ledger))
-    costs[n] = ledger
+    costs[n] = Ledger()
+    outcome = single(generator, [text], n=n, seed=2, ledger=costs[n])
+    decode_all(generator, outcome)
 ratio = costs[20].generator_token_passes / costs[1].generator_token_passes
 print(f"{'':24}{'one':>10}{'twenty':>10}{'ratio':>8}")
-for name, unit in (("generator_token_passes", 1), ("decodes", 1), ("seconds", 1000)):
-    one, twenty = (unit * getattr(costs[n], name) for n in (1, 20))
-    print(f"{name if unit == 1 else 'milliseconds':24}{one:10,.0f}{twenty:10,.0f}{twenty / one:8.1f}")
+entries = {
+    "token passes": [costs[n].generator_token_passes for n in (1, 20)],
+    "decodes": [costs[n].decodes for n in (1, 20)],
+    "milliseconds": [1000 * costs[n].seconds for n in (1, 20)],
+}
+for name, (one, twenty) in entries.items():
+    print(f"{name:24}{one:10,.0f}{twenty:10,.0f}{twenty / one:8.1f}")
 reveal("00-cost", round(ratio, 1))
 
 # %% [markdown]
@@ -250,12 +266,13 @@ from cotlib.decoding import run_steps
 from cotlib.lab import step_scrubber, step_strip
 
 path = picked[0]
-steps = list(run_steps(generator, [prompt["prompt"]], [path], seed=0))
+steps = list(run_steps(generator, [text], [path], seed=0))
 show(
     step_strip(steps, generator.decode, columns=8),
-    alt="Top: the complete guess after each round, a blur of possibilities at first; the couch stands from the third round on, "
-    "the dog from the sixth, and a last smudge goes only at the end. "
-    "Bottom: the tokens that are fixed by then, few in the first rounds and many in the last.",
+    alt="Top: the complete guess after each round, a blur of possibilities at first; "
+    "the couch stands from the third round on, the dog from the sixth, and a last "
+    "smudge goes only at the end. Bottom: the tokens that are fixed by then, few in "
+    "the first rounds and many in the last.",
 )
 
 # %%
@@ -289,16 +306,18 @@ from cotlib.lab.paper import published, published_figure
 paper = published("show-o")
 show(
     published_figure(),
-    alt="Left: published overall scores of Show-o rise from 0.53 alone to 0.77 with guided tuning and PARM best of 20. "
-    "Right: the gain is large for two objects, position and attributes, small for single objects and colours.",
+    alt="Left: published overall scores of Show-o rise from 0.53 alone to 0.77 with "
+    "guided tuning and PARM best of 20. Right: the gain is large for two objects, "
+    "position and attributes, small for single objects and colours.",
 )
 
 # %% [markdown]
 # The names in short; each gets its notebook. **ORM**, outcome reward model: a verifier that scores finished pictures. **PRM**,
 # process reward model: one that scores every round. **PARM**, potential assessment reward model: it first asks whether a half-drawn picture is
-# clear enough to judge, then whether it can still turn out right, and stops it if not. **PARM++** adds reflection in words. **DPO**, direct
-# preference optimisation: tuning on pairs, one right, one wrong; *iterative* means a second time on new pictures, *guided* that a
-# verifier's score joins the loss. *Zero-shot* verifiers are used as they come, *fine-tuned* ones were trained on this generator's pictures.
+# clear enough to judge, then whether it can still turn out right, and stops it if not. **PARM++** adds reflection in words, on a
+# generator tuned to correct its pictures by them. **DPO**, direct preference optimisation: tuning on pairs, one right, one wrong;
+# *iterative* means a second time on new pictures, *guided* that a verifier's score joins the loss. *Zero-shot* verifiers are used as
+# they come, *fine-tuned* ones were trained on this generator's pictures.
 #
 # Three things to notice, and to keep in mind whenever you see such a figure:
 #
@@ -310,13 +329,12 @@ show(
 # %%
 from textwrap import fill
 
+from cotlib.lab.paper import system_name
+
 for row in published():
     if row["note"].startswith(("disagrees", "printed")):
-        line = (
-            f"{row['generator']}: {row['alignment'] or 'no tuning'}"
-            f"{', guided by ' + row['dpo_guidance'] if row['dpo_guidance'] else ''}, "
-            f"{row['verifier'] or 'no verifier'}: {row['overall']:.2f}, {row['note']}"
-        )
+        system = f"{row['generator']}, {system_name(row)}"
+        line = f"{system}: {row['overall']:.2f}, {row['note']}"
         print(fill(line, 78, subsequent_indent="    "))
 
 # %% [markdown]
@@ -354,15 +372,14 @@ import time
 from cotlib.assets import data_dir
 
 begin = time.perf_counter()
-decode_all(generator, single(generator, [p["prompt"] for p in prompts[:5]], n=20, seed=3))
+outcome = single(generator, [m["prompt"] for m in prompts[:5]], n=20, seed=3)
+decode_all(generator, outcome)
 speed = 100 / (time.perf_counter() - begin)
-print(
-    f"this machine: {os.cpu_count()} cores, {speed:.0f} pictures a second on the CPU;\n"
-    f"300 prompts x 20 candidates would take {6000 / speed / 60:.1f} minutes"
-)
+print(f"this machine: {os.cpu_count()} cores, {speed:.0f} pictures a second;")
+print(f"300 prompts x 20 candidates would take {6000 / speed / 60:.1f} minutes")
 stored = data_dir() / "results" / "course_run.json"
-run = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {"notebooks": []}
-for row in run["notebooks"]:
+run = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+for row in run.get("notebooks", []):
     print(f"{row['name']:22}{row['seconds']:6.0f} s{row['peak_gb']:7.1f} GB")
 
 # %% [markdown]
@@ -390,7 +407,7 @@ for row in run["notebooks"]:
 # |---|---|
 # | advantage | how much better a picture's reward is than the mean of the other pictures of its prompt |
 # | alignment, preference tuning | training that makes right pictures likelier than wrong ones |
-# | attention | the step of a transformer in which each token takes in what others hold; a mask says which may look at which |
+# | attention | the step of a transformer in which each token takes in what others hold |
 # | balanced accuracy | mean of the shares of right pictures accepted and wrong ones refused; one half is chance |
 # | best-of-N | draw N candidates, hand over the one that a verifier likes best |
 # | bootstrap | an interval found by drawing whole prompts again and again, with replacement |
@@ -406,7 +423,7 @@ for row in run["notebooks"]:
 # | DPO | direct preference optimisation: tuning on pairs of a right and a wrong picture, without a reward model |
 # | fault | one thing to change in a picture: missing, wrong, extra, or to be moved |
 # | fine-tuned verifier | trained on this generator's own pictures as well; a zero-shot one has never seen them |
-# | Goodhart | what is chosen by a score stops meaning what the score meant |
+# | Goodhart | a score that pictures are chosen by stops meaning what it meant |
 # | guidance | pushing the generator away from what it would draw without the prompt |
 # | hard negative | a false example that differs from a true one in a single fact |
 # | interval | range of values that the measurement is compatible with; here always 95 % |
@@ -415,12 +432,12 @@ for row in run["notebooks"]:
 # | local edit | correction that keeps what is right and draws only the cells concerned |
 # | logits | a network's numbers for all possible answers; softmax makes them probabilities |
 # | margin | log p of the chosen picture minus that of the rejected one, minus the same difference of the reference |
-# | mask | mark of a token that is not drawn yet |
+# | mask | mark of a token that is not drawn yet; in attention, who may look at whom |
 # | ORM, PRM | verifiers of finished pictures, and of every step |
-# | over-optimisation | what is minimised goes on improving after what is wanted has turned |
+# | over-optimisation | the loss still improves while what is wanted gets worse |
 # | P(yes) | a verifier's number: how likely the answer yes is |
 # | PARM, PARM++ | asks when a picture is clear and stops what cannot end well; ++ also says what is wrong and corrects it |
-# | Pareto front | the systems that no other one beats: who costs no more is not right as often |
+# | Pareto front | the systems that no other one beats: none is right as often for less, or more often for as much |
 # | pass rate | share of a prompt's pictures that are right |
 # | path | one run of the generator, with its own dice |
 # | policy, reference | the generator while it is tuned, and the fixed one it is compared with |
@@ -434,7 +451,7 @@ for row in run["notebooks"]:
 # | round, step | one pass over the canvas: guess all, keep the surest, hide the rest |
 # | search | the loop around the networks: how many paths, which to stop, which to keep |
 # | SFT term | minus the log-probability of the chosen pictures, added to the DPO loss; it holds their level |
-# | temperature | how much noise there is in the choice of tokens; 0 is always the surest |
+# | temperature | how much noise there is in the choice of the tokens that stay; with 0 always the surest |
 # | token | one of the 64 pieces of a picture, or one word of a prompt |
 # | tokenizer | two networks: an encoder from pixels to codes, a decoder from codes to pixels |
 # | truth | what a drawn scene really holds; known exactly for scenes we draw ourselves |
@@ -449,7 +466,8 @@ from cotlib.lab import Claim, claims
 
 low_rate, high_rate = wilson(hits, 200)
 gain = paired_difference(ceiling(20), ceiling(1))
-solved = sum(any(row.scores) for row in rows)  # near 30 of 30 a bootstrap is too short; Wilson's is not
+# near 30 of 30 a bootstrap is too short; Wilson's interval is not
+solved = sum(any(row.scores) for row in rows)
 best_paper = max(row["overall"] for row in paper)
 claims(
     [
@@ -460,9 +478,25 @@ claims(
             high_rate,
             0.1,
         ),
-        Claim("... and fails sometimes: at most nine in ten are", hits / 200, low_rate, high_rate, 0.9, "<="),
-        Claim("a right picture is among 20 for most prompts", mean[-1], *wilson(solved, len(rows)), 0.75),
-        Claim("choosing among 20 is worth a lot: gain of the ceiling over one picture", *gain, 0.15),
+        Claim(
+            "... and fails sometimes: at most nine in ten are",
+            hits / 200,
+            low_rate,
+            high_rate,
+            0.9,
+            "<=",
+        ),
+        Claim(
+            "a right picture is among 20 for most prompts",
+            mean[-1],
+            *wilson(solved, len(rows)),
+            0.75,
+        ),
+        Claim(
+            "choosing among 20 is worth a lot: gain of the ceiling over one picture",
+            *gain,
+            0.15,
+        ),
         Claim(
             "20 candidates cost less than 18 times the token passes of one",
             ratio,

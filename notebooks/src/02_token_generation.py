@@ -58,8 +58,10 @@ from cotlib.world.prompts import (
     prompt_text,
 )
 
-masked, raster, judge = load("generator"), load("generator", order="raster"), load("judge")
-paper = int(masked.tokenizer.encode(torch.full((1, 3, 64, 64), 0.98))[0, 0])  # the code of plain paper
+masked, raster = load("generator"), load("generator", order="raster")
+judge = load("judge")
+sheet = torch.full((1, 3, 64, 64), 0.98)
+paper = int(masked.tokenizer.encode(sheet)[0, 0])  # the code of plain paper
 
 # %% [markdown]
 # ## 1 Two ways to draw the same sentence
@@ -74,31 +76,41 @@ paper = int(masked.tokenizer.encode(torch.full((1, 3, 64, 64), 0.98))[0, 0])  # 
 # Here are both, on one prompt of each of GenEval's six tasks. Seed 0, one try each, nothing chosen.
 
 # %%
-prompts = benchmark("dev")  # 120 prompts whose combinations were held out of training, 20 of each task
+# 120 prompts whose combinations were held out of training, 20 of each task
+prompts = benchmark("dev")
 texts = [m["prompt"] for m in prompts]
 six = texts[::20]
-pictures = torch.cat([masked.decode(sample_masked(masked, six, [0] * 6, seed=0)),
-                      raster.decode(sample_raster(raster, six, [0] * 6, seed=0))])  # fmt: skip
+in_rounds = masked.decode(sample_masked(masked, six, [0] * 6, seed=0))
+row_by_row = raster.decode(sample_raster(raster, six, [0] * 6, seed=0))
+pictures = torch.cat([in_rounds, row_by_row])
 right = [v.correct for v in judge(prompts[::20] * 2, pictures)]
 show_images(pictures, six * 2, marks=right, columns=6,
-            alt=f"Six prompts drawn by masked rounds (top, {sum(right[:6])} right) and in raster order (bottom, {sum(right[6:])} "
-                "right). Most of the wrong ones show something else than was asked for; a few are smudged.")  # fmt: skip
+            alt=f"Six prompts drawn by masked rounds (top, {sum(right[:6])} right) and "
+                f"in raster order (bottom, {sum(right[6:])} right). Most of the wrong "
+                "ones show something else than was asked for; a few are "
+                "smudged.")  # fmt: skip
 
 # %% [markdown]
+# The first picture passes with two buses: unless the prompt counts, GenEval asks only that what it names is there (notebook 03).
+#
 # ### Who may look at whom
 #
 # Both are the same network, a **transformer**: it keeps one vector for each token, of the text and of the picture. Layer by layer a
 # token's vector takes in what other tokens' vectors hold (**attention**). At the end each image token's vector becomes 1,024
 # numbers, the **logits**, and softmax makes them probabilities of the 1,024 codes.
 #
-# A **mask** fixes which tokens may look at which. You could read it in the code. It is more convincing to measure it:
-# change one input, and see which vectors move.
+# An **attention mask** fixes which tokens may look at which (*masked* rounds are named after something else, the hidden tokens).
+# You could read it in the code. It is more convincing to measure it: change one input, and see which vectors move.
 
 # %%
 predict(
     "02-sees",
     "Masked rounds: you change one image token. Which other vectors move?",
-    choices=["words and image tokens", "image tokens only", "only image tokens that come later"],
+    choices=[
+        "words and image tokens",
+        "image tokens only",
+        "only image tokens that come later",
+    ],
 )
 
 
@@ -107,18 +119,19 @@ def who_sees_whom(model, prompt):
     """bool [T + N, T + N]: does the vector at row i change when input j changes?"""
     ids, n = torch.tensor([encode(prompt)]), model.tokens
     t = ids.shape[1]
-    sees = torch.zeros(
-        t + n, t + n, dtype=torch.bool
-    )  # words above image tokens: the text is computed without any picture
+    # words above image tokens: the text is computed without any picture
+    sees = torch.zeros(t + n, t + n, dtype=torch.bool)
     codes = torch.randint(1024, (1, n), generator=torch.Generator().manual_seed(0))
 
-    other = ids.repeat(t, 1).fill_diagonal_(VOCAB.index("pizza"))  # row j: word j exchanged
+    # row j: word j exchanged
+    other = ids.repeat(t, 1).fill_diagonal_(VOCAB.index("pizza"))
     keys, values = model.text(torch.cat([ids, other]))
     hidden = model.hidden(Prefix(keys, values, None, 0.0), codes.expand(t + 1, -1))
     sees[:t, :t] = ((keys[-1][1:] - keys[-1][:1]).abs().amax((1, 3)) > 1e-4).T
     sees[t:, :t] = ((hidden[1:] - hidden[:1]).abs().amax(2) > 1e-4).T
 
-    other = torch.cat([codes, codes.repeat(n, 1).fill_diagonal_(paper)])  # row j: image token j exchanged
+    # row j: image token j exchanged
+    other = torch.cat([codes, codes.repeat(n, 1).fill_diagonal_(paper)])
     hidden = model.hidden(model.prefix([prompt], 0.0), other)
     sees[t:, t:] = ((hidden[1:] - hidden[:1]).abs().amax(2) > 1e-4).T
     return sees
@@ -128,17 +141,13 @@ with torch.no_grad():
     sees = [who_sees_whom(model, "a photo of a red dog") for model in (masked, raster)]
 words = [VOCAB[i] for i in encode("a photo of a red dog")]
 show(attention_figure(sees, words, ["masked rounds", "raster order"]),
-     alt="Rows look at columns. Words see earlier words only, and never the picture, in both. Image tokens see all the text; in "
-         "masked rounds they see the whole picture, in raster order only what comes before.")  # fmt: skip
-words_move, later_only = sees[0][: len(words)], ~sees[0][len(words) :, len(words) :].triu(1).any()
-reveal(
-    "02-sees",
-    "words and image tokens"
-    if words_move[:, len(words) :].any()
-    else "only image tokens that come later"
-    if later_only
-    else "image tokens only",
-)
+     alt="Rows look at columns. Words see earlier words only, and never the picture, "
+         "in both. Image tokens see all the text; in masked rounds they see the whole "
+         "picture, in raster order only what comes before.")  # fmt: skip
+t = len(words)
+backwards = sees[0][t:, t:].triu(1).any()  # does an earlier image token move?
+among_images = "image tokens only" if backwards else "only image tokens that come later"
+reveal("02-sees", "words and image tokens" if sees[0][:t, t:].any() else among_images)
 
 # %% [markdown]
 # Show-o calls the left pattern **omni-attention**: text is **causal** (a word sees the words before it), the picture is
@@ -157,41 +166,45 @@ reveal(
 # %%
 predict(
     "02-likeliest",
-    'The likeliest code at each of the 64 places, for "a photo of a cat": what do you see?',
+    'The likeliest code at each place, for "a photo of a cat": what do you see?',
     choices=["a cat", "a blurred cat", "an empty sheet"],
 )
 
 # %%
 prompt = "a photo of a cat"
 empty = torch.full((1, 64), masked.mask_id)
-logits = masked.logits(masked.prefix([prompt], 0.0), empty, empty == masked.mask_id)  # [64, 1024]
+everywhere = empty == masked.mask_id
+logits = masked.logits(masked.prefix([prompt], 0.0), empty, everywhere)  # [64, 1024]
 p = logits.softmax(-1)
-corner, middle = 0, 27
-show(code_bars(masked, p[[corner, middle]], (corner, middle), paper, ("top left corner", "middle of the picture")),
-     alt="In the corner plain paper has nearly all the probability. In the middle it still has more than half; the next five codes, "
-         "faint scraps when they stand alone, have a few per cent each.")  # fmt: skip
+spots = {"top left corner": 0, "middle of the picture": 27}
+cells = list(spots.values())
+show(code_bars(masked, p[cells], cells, paper, list(spots)),
+     alt="In the corner plain paper has nearly all the probability. In the middle it "
+         "still has more than half; the next five codes, faint scraps when they stand "
+         "alone, have a few per cent each.")  # fmt: skip
 
 # %%
 one = sample_masked(masked, [prompt], [0], seed=0, steps=1, guidance=0.0)
-three = torch.stack([p.argmax(-1), one[0], sample_masked(masked, [prompt], [0], seed=0)[0]])
+eight = sample_masked(masked, [prompt], [0], seed=0)
+three = torch.stack([p.argmax(-1), one[0], eight[0]])
 show_images(
     masked.decode(three),
-    ["the likeliest code everywhere", "each place drawn by itself", "eight rounds"],
+    ["likeliest code everywhere", "each place drawn by itself", "eight rounds, guided"],
     tile=1.8,
-    alt="Left: an empty sheet. Middle: scraps of many things, scattered. Right: a cat that hangs together, and a smudge in the far corner.",
+    alt="Left: an empty sheet. Middle: scraps of many things, scattered. Right: a cat "
+    "that hangs together, and a smudge in the far corner.",
 )
-first = masked.logits(
-    masked.prefix(texts, 0.0), empty.expand(120, -1), (empty == masked.mask_id).expand(120, -1)
-)
+canvases, hidden = empty.expand(120, -1), everywhere.expand(120, -1)
+first = masked.logits(masked.prefix(texts, 0.0), canvases, hidden)
 blank = (first.argmax(-1).view(120, 64) == paper).all(1).float().mean().item()
 print(f"Prompts whose likeliest codes are all paper: {100 * blank:.0f} %")
 seen = {d.cls for d in judge.detect(masked.decode(three[:1]))[0] if d.score > 0.3}
-empty_sheet = bool((three[0] == paper).all())
-reveal("02-likeliest", "an empty sheet" if empty_sheet else "a cat" if "cat" in seen else "a blurred cat")
+drawn = "a cat" if "cat" in seen else "a blurred cat"
+reveal("02-likeliest", "an empty sheet" if (three[0] == paper).all() else drawn)
 
 # %% [markdown]
-# The network knows *what* to draw. It cannot know *where*, since the prompt does not say. So at each single place "nothing here"
-# is the best guess, and the picture made of 64 best guesses is a picture of nothing.
+# The same network draws a cat in eight rounds, so it knows *what* to draw. It cannot know *where*, since the prompt does not say.
+# So at each single place "nothing here" is the best guess, and the picture made of 64 best guesses is a picture of nothing.
 #
 # Drawing each place at random from its own distribution is no cure. Write $x_i$ for the code at place $i$ and $c$ for the prompt. What
 # you want is a sample of the **joint** distribution $p(x_1, \dots, x_{64} \mid c)$. What one pass gives are the 64 **marginals**
@@ -199,8 +212,9 @@ reveal("02-likeliest", "an empty sheet" if empty_sheet else "a cat" if "cat" in 
 #
 # $$\prod_{i=1}^{64} p(x_i \mid c) \;\neq\; p(x_1, \dots, x_{64} \mid c)$$
 #
-# Each place tosses its own coin about whether a cat stands here, and in which colour. Each scrap is a fair guess for its place; the scraps just do not know
-# of each other. Every method in this notebook is a way to let places know of each other without paying for 64 passes.
+# Each place tosses its own coin about whether a cat stands here, and in which colour. Each scrap is a fair guess for its place; the
+# scraps just do not know of each other. (Do not look for cats among them: without its proper neighbours a code is painted as
+# anything, as in notebook 01.) Raster order pays 64 passes to let places know of each other. Masked rounds do it with far fewer.
 #
 # ## 3 Masked rounds
 #
@@ -223,15 +237,24 @@ reveal("02-likeliest", "an empty sheet" if empty_sheet else "a cat" if "cat" in 
 
 # %%
 def masked_count(step, steps, n_tokens, unknown):
-    """Places hidden after `step` (from 0) of `steps`; `unknown` were hidden before it. Returns a whole number."""
+    """How many places are hidden after round `step` (0 to `steps` - 1); an int.
+
+    unknown: how many were hidden before it.
+    """
     ...  # your code
 
 
 check("masked_count", masked_count)
-# from cotlib.lab import solution; solution("masked_count")   # take the first # away to see the library's version
+# take the first # of the next line away to see the library's version
+# from cotlib.lab import solution; solution("masked_count")
 
 # %%
-predict("02-half", "After 4 of 8 rounds, how many of the 64 tokens are fixed?", low=0, high=64)
+predict(
+    "02-half",
+    "After 4 of 8 rounds, how many of the 64 tokens are fixed?",
+    low=0,
+    high=64,
+)
 
 # %%
 from cotlib.decoding.schedule import masked_count  # from here on the library's own
@@ -241,12 +264,14 @@ for s in range(8):
     hidden.append(masked_count(s, 8, 64, hidden[-1]))
 fig, ax = plt.subplots(layout="constrained", figsize=(5.6, 2.6))
 ax.plot(range(9), hidden, label="cosine schedule")
-ax.plot(range(9), np.linspace(64, 0, 9), "--", marker="", label="the same number each round")
+line = np.linspace(64, 0, 9)
+ax.plot(range(9), line, "--", marker="", label="the same number each round")
 ax.set(xlabel="rounds done", ylabel="tokens still hidden", ylim=(0, 68))
 ax.legend()
 show(
     fig,
-    alt="The cosine schedule lies above the straight line: few tokens are fixed in the first rounds, many in the last.",
+    alt="The cosine schedule lies above the straight line: few tokens are fixed in the "
+    "first rounds, many in the last.",
 )
 reveal("02-half", 64 - hidden[4])
 
@@ -261,7 +286,10 @@ reveal("02-half", 64 - hidden[4])
 
 # %%
 def masked_step(confidence, known, left):
-    """confidence float [B, N], known bool [B, N] -> bool [B, N]: True at the `left` places a row that are hidden again."""
+    """Which places are hidden again: bool [B, N], True at `left` places of each row.
+
+    confidence: float [B, N]; known: bool [B, N], True at places fixed before.
+    """
     ...  # your code
 
 
@@ -273,15 +301,17 @@ example = 100  # a two-colour prompt, the hardest task here; try others, 0 to 11
 print(texts[example])
 steps = list(masked_rounds(masked, [texts[example]], [0], seed=0))
 show(step_strip(steps, masked.decode, columns=8),
-     alt="Top: the full guess is scraps after the first round; from the second on umbrella and elephant stand there, their colours and "
-         "some smudges still change. Bottom: a few pieces of things are fixed first, then paper, and the rest of the things last.")  # fmt: skip
+     alt="Top: the full guess is scraps after the first round; from the second on "
+         "umbrella and elephant stand there, their colours and some smudges still "
+         "change. Bottom: a few pieces of things are fixed first, then paper, and the "
+         "rest of the things last.")  # fmt: skip
 
 # %%
 step_scrubber(steps, masked.decode)
 
 # %% [markdown]
-# Scrub through the rounds and watch the lower row. Plain paper is more than two thirds of all tokens. What do you think is
-# fixed first?
+# Scrub through the rounds and watch which cells are fixed. Plain paper is more than two thirds of all tokens. What do you think is
+# fixed first, over many prompts?
 
 # %%
 predict(
@@ -293,7 +323,8 @@ predict(
 )
 
 # %%
-run = list(masked_rounds(masked, texts, [0] * 120, seed=0))  # all 120 prompts at once; used again below
+# all 120 prompts at once; used again below
+run = list(masked_rounds(masked, texts, [0] * 120, seed=0))
 codes = run[-1].codes
 before = torch.ones_like(codes, dtype=torch.bool)
 rows = []
@@ -319,8 +350,9 @@ ax.legend()
 paper_share = counts[:, 1] / counts[:, 0]  # by round
 show(
     fig,
-    alt=f"Of the few tokens fixed in the first round {paper_share[0]:.0%} are paper; in the middle rounds it is mostly paper; of those left to the "
-    f"last round {paper_share[-1]:.0%}.",
+    alt=f"Of the few tokens fixed in the first round {100 * paper_share[0]:.0f} % are "
+    "paper; in the middle rounds it is mostly paper; of those left to the last round "
+    f"{100 * paper_share[-1]:.0f} %.",
 )
 reveal("02-paper", round(100 * paper_share[0]))
 
@@ -347,29 +379,37 @@ predict(
 
 # %%
 def truth(codes, model=masked):
-    """One (task, [right or not]) a prompt: the form in which cotlib's interval functions take results."""
-    verdicts = judge(prompts, model.decode(codes))
-    return [(m["tag"], [int(v.correct)]) for m, v in zip(prompts, verdicts, strict=True)]
+    """One (task, [right or not]) a prompt, as cotlib's interval functions take it."""
+    pairs = zip(prompts, judge(prompts, model.decode(codes)), strict=True)
+    return [(m["tag"], [int(verdict.correct)]) for m, verdict in pairs]
 
 
-by_rounds = {
-    s: codes if s == len(run) else sample_masked(masked, texts, [0] * 120, seed=0, steps=s)
-    for s in (1, 2, 4, 8, 16)
-}
+def draw(**options):
+    """Codes [120, 64]: a picture for each prompt, seed 0."""
+    return sample_masked(masked, texts, [0] * 120, seed=0, **options)
+
+
+by_rounds = {s: codes if s == len(run) else draw(steps=s) for s in (1, 2, 4, 8, 16)}
 rounds_truth = {s: truth(drawn) for s, drawn in by_rounds.items()}
 rounds_score = {s: bootstrap_interval(rows) for s, rows in rounds_truth.items()}
-show(sweep_figure(list(rounds_score), list(rounds_score.values()), "rounds (each costs one pass)", log=True),
-     alt=f"Truth is {rounds_score[1][0]:.2f} with one round, {rounds_score[2][0]:.2f} with two, {rounds_score[8][0]:.2f} with eight "
-         f"and {rounds_score[16][0]:.2f} with sixteen: a steep rise, then a slow one.")  # fmt: skip
-enough = min(s for s in rounds_score if rounds_score[s][0] >= rounds_score[16][0] - 0.05)
+scores = list(rounds_score.values())
+show(sweep_figure(list(rounds_score), scores, "rounds (each costs one pass)", log=True),
+     alt=f"Truth is {rounds_score[1][0]:.2f} with one round, {rounds_score[2][0]:.2f} "
+         f"with two, {rounds_score[8][0]:.2f} with eight and {rounds_score[16][0]:.2f} "
+         "with sixteen: a steep rise, then a slow one.")  # fmt: skip
+bar = rounds_score[16][0] - 0.05
+enough = min(s for s in rounds_score if rounds_score[s][0] >= bar)
 reveal("02-rounds", "16, no fewer" if enough == 16 else str(enough))
 
 # %%
 pick = [45, 100]
-show_images(torch.cat([masked.decode(by_rounds[s][pick]) for s in by_rounds]).unflatten(0, (5, 2)).transpose(0, 1).flatten(0, 1),
+grown = torch.stack([masked.decode(drawn[pick]) for drawn in by_rounds.values()], 1)
+show_images(grown.flatten(0, 1),
             [f"{s} round{'s' * (s > 1)}" for s in by_rounds] * 2, columns=5,
-            alt=f'"{texts[45]}" above, "{texts[100]}" below. With one round a field of scraps, with two a few broken things, with '
-                "four the first whole ones among blots, with eight and sixteen hardly a blot is left.")  # fmt: skip
+            alt=f'"{texts[45]}" above, "{texts[100]}" below. With one round a field of '
+                "scraps, with two a few broken things, with four the first whole ones "
+                "among blots, with eight and sixteen hardly a blot is "
+                "left.")  # fmt: skip
 
 # %% [markdown]
 # One round is the product of marginals from section 2. Two rounds are broken things. After that truth climbs quickly, then slowly: the step from
@@ -384,13 +424,17 @@ show_images(torch.cat([masked.decode(by_rounds[s][pick]) for s in by_rounds]).un
 
 # %%
 predict(
-    "02-coin", "Eight of Show-o's rounds on these coins: what percentage of heads?", low=0, high=100, unit="%"
+    "02-coin",
+    "Eight of Show-o's rounds on these coins: what percentage of heads?",
+    low=0,
+    high=100,
+    unit="%",
 )
 
 
 # %%
 class Coins:
-    """An image-token model without a network: code 1 (heads) with probability 0.6 at each place."""
+    """An image-token model without a network: at each place 1 (heads) with p = 0.6."""
 
     grid, codebook_size, mask_id, device = (8, 8), 2, 2, "cpu"
     config = SimpleNamespace(steps=8)
@@ -405,10 +449,12 @@ class Coins:
         return torch.tensor([0.4, 0.6]).log().expand(int(rows.sum()), 2)
 
 
-heads = {(s, t): sample_masked(Coins(), ["coins"] * 300, list(range(300)), seed=0, steps=s, temperature=t).float().mean().item()
-         for s, t in ((1, 1.0), (8, 1.0), (8, 0.0))}  # fmt: skip
-for (s, t), share in heads.items():
-    print(f"{s} round{'s' if s > 1 else ' '}, temperature {t:g}: {100 * share:.0f} % heads")
+heads = {}
+for s, t in ((1, 1.0), (8, 1.0), (8, 0.0)):
+    how = dict(seed=0, steps=s, temperature=t)
+    tossed = sample_masked(Coins(), ["coins"] * 300, list(range(300)), **how)
+    heads[s, t] = tossed.float().mean().item()
+    print(f"rounds {s}, temperature {t:g}: {100 * heads[s, t]:.0f} % heads")
 reveal("02-coin", round(100 * heads[8, 1.0]))
 
 # %% [markdown]
@@ -431,49 +477,66 @@ reveal("02-coin", round(100 * heads[8, 1.0]))
 # %%
 predict(
     "02-leak",
-    'Twenty pictures of "a photo of a cat", temperature 0: how many different layouts?',
+    'Twenty times "a photo of a cat", temperature 0: how many different layouts?',
     low=1,
     high=20,
 )
 
 # %%
-four = ["a photo of a cat", "a photo of a cup", "a photo of two birds", "a photo of a boat and a bird"]
+four = [
+    "a photo of a cat",
+    "a photo of a cup",
+    "a photo of two birds",
+    "a photo of a boat and a bird",
+]
 
 
 def twenty(**options):
     """Codes [80, 64]: paths 0 to 19 of each of the four prompts."""
-    return sample_masked(masked, [t for t in four for _ in range(20)], list(range(20)) * 4, seed=0, **options)
+    rows = [text for text in four for _ in range(20)]
+    return sample_masked(masked, rows, list(range(20)) * 4, seed=0, **options)
 
 
 def layout(found):
     """Which things stand at which places of the token grid."""
-    return frozenset((d.cls, round(d.box[0] / 8), round(d.box[1] / 8)) for d in found if d.score > 0.3)
+    sure = [d for d in found if d.score > 0.3]
+    return frozenset((d.cls, round(d.box[0] / 8), round(d.box[1] / 8)) for d in sure)
 
 
 noisy, leaked = twenty(), twenty(temperature=0.0)
-layouts = {name: [len({layout(found) for found in judge.detect(masked.decode(part))}) for part in drawn.split(20)]
-           for name, drawn in (("with noise", noisy), ("temperature 0", leaked))}  # fmt: skip
-for name, numbers in layouts.items():
+layouts = {}
+for name, drawn in (("with noise", noisy), ("temperature 0", leaked)):
+    seen = [judge.detect(masked.decode(part)) for part in drawn.split(20)]
+    numbers = layouts[name] = [len({layout(found) for found in part}) for part in seen]
     print(f"{name:14} different layouts of 20: {numbers}, mean {np.mean(numbers):.1f}")
 show_images(
     masked.decode(torch.cat([noisy[:10], leaked[:10]])),
     columns=10,
     tile=0.93,
-    alt=f'"{four[0]}", ten paths each. Top, with noise: cats in several places, most of them near the upper edge. Bottom, without: nearly all in one corner.',
+    alt=f'"{four[0]}", ten paths each. Top, with noise: cats in several places, most '
+    "of them near the upper edge. Bottom, without: nearly all in one corner.",
 )
 reveal("02-leak", layouts["temperature 0"][0])
 
 # %%
-show(heat_maps([(drawn[:40] != paper).float().mean(0) for drawn in (noisy, leaked)], ["with noise", "temperature 0"],
-               "share of pictures with ink here"),
-     alt="How often each of the 64 cells is drawn on, over forty pictures of one thing. With noise the ink is spread; at temperature 0 it "
-         "gathers in a few cells, and large parts of the sheet are hardly used.")  # fmt: skip
+ink = [(drawn[:40] != paper).float().mean(0) for drawn in (noisy, leaked)]
+show(
+    heat_maps(ink, list(layouts), "share of pictures\nwith ink here"),
+    alt="How often each of the 64 cells is drawn on, over twenty pictures of a cat and "
+    "twenty of a cup. With noise the ink is spread; at temperature 0 it gathers in a "
+    "few cells, and large parts of the sheet are hardly used.",
+)
+for name, t in zip(layouts, (1.0, 0.0), strict=True):
+    how = dict(seed=0, temperature=t)
+    step = next(masked_rounds(masked, [four[0]] * 20, list(range(20)), **how))
+    fixed = int((~step.masked).any(0).sum())
+    print(f"{name:14} different cells fixed in the first round of twenty cats: {fixed}")
 
 # %% [markdown]
-# Without noise nearly the same cells win the first round every time, and where the first piece of a thing is planted, there the thing will
+# Without noise the first round fixes nearly the same cells every time, and what is fixed first decides where the thing can still
 # stand. A search over twenty candidates then has fewer different pictures to choose from. This is how a
-# bug of one line stays hidden: nothing in a single picture shows it, only their *variety* shrinks. Four prompts are few; notebook 04 counts
-# layouts on sixty, with an interval, and what it costs the search. Here each path starts anew.
+# bug of one line stays hidden: nothing in a single picture shows it, only their *variety* shrinks. Four prompts say that it shrinks, not
+# by how much; notebook 04 counts layouts on sixty, and what it costs the search. In `cotlib` each path starts with fresh noise.
 #
 # ## 6 Guidance
 #
@@ -490,7 +553,7 @@ show(heat_maps([(drawn[:40] != paper).float().mean(0) for drawn in (noisy, leake
 
 # %%
 def guide(cond, uncond, w):
-    """Logits with and without the prompt, same shape; w >= 0. Returns the guided logits."""
+    """The guided logits from those with and without the prompt, same shape; w >= 0."""
     ...  # your code
 
 
@@ -504,39 +567,46 @@ check("guide", guide)
 # %%
 from cotlib.decoding.masked import guide
 
-with_prompt, without = (masked.hidden(masked.prefix([t], 0.0), empty) for t in (prompt, ""))
+with_prompt = masked.hidden(masked.prefix([prompt], 0.0), empty)
+without = masked.hidden(masked.prefix([""], 0.0), empty)
 after = guide(masked.head(with_prompt), masked.head(without), 1.5)
 in_front = masked.head(guide(with_prompt, without, 1.5))
 head_gap = (after - in_front).abs().max().item() / after.abs().max().item()
 print(f"largest difference, relative to the largest logit: {head_gap:.0e}")
 
 # %%
-predict("02-guidance", "Which weight gives the highest truth?", choices=["0", "0.5", "1.5", "3", "5"])
+predict(
+    "02-guidance",
+    "Which weight gives the highest truth?",
+    choices=["0", "0.5", "1.5", "3", "5"],
+)
 
 
 # %%
 def drawn_things(drawn):
-    """(things drawn for each thing asked for, effective number of colours where the prompt leaves the colour open)."""
-    found = [[d for d in row if d.score > 0.3] for row in judge.detect(masked.decode(drawn))]
+    """(things drawn for each thing asked for, effective number of colours in use)."""
+    detected = judge.detect(masked.decode(drawn))
+    found = [[d for d in row if d.score > 0.3] for row in detected]
     asked = sum(c["count"] for m in prompts for c in m["include"])
-    free = Counter(
-        d.color for m, row in zip(prompts, found, strict=True) if "color" not in m["include"][0] for d in row
-    )
+    free = Counter()
+    for m, row in zip(prompts, found, strict=True):
+        if "color" not in m["include"][0]:  # the prompt leaves the colour open
+            free.update(d.color for d in row)
     shares = [n / free.total() for n in free.values()]
     return sum(map(len, found)) / asked, exp(-sum(p * log(p) for p in shares))
 
 
-weights = (0.0, 0.5, 1.5, 3.0, 5.0)
-by_weight = {
-    w: codes if w == masked.config.guidance else sample_masked(masked, texts, [0] * 120, seed=0, guidance=w)
-    for w in weights
-}
+weights, usual = (0.0, 0.5, 1.5, 3.0, 5.0), masked.config.guidance
+by_weight = {w: codes if w == usual else draw(guidance=w) for w in weights}
 weight_truth = {w: truth(drawn) for w, drawn in by_weight.items()}
 weight_score = [bootstrap_interval(rows) for rows in weight_truth.values()]
-things, colors = zip(*(drawn_things(drawn) for drawn in by_weight.values()), strict=True)
-show(sweep_figure(weights, weight_score, "guidance weight w", more=[("things drawn per thing asked", things), ("colours in use", colors)]),
-     alt=f"Truth rises from {weight_score[0][0]:.2f} without guidance to its best at a middle weight and falls to {weight_score[-1][0]:.2f}; things drawn "
-         f"for each asked go from {things[0]:.2f} to {things[-1]:.2f}, colours in use from {colors[0]:.1f} to {colors[-1]:.1f}.")  # fmt: skip
+things, colors = zip(*map(drawn_things, by_weight.values()), strict=True)
+more = [("things drawn per thing asked", things), ("colours in use", colors)]
+show(sweep_figure(weights, weight_score, "guidance weight w", more=more),
+     alt=f"Truth rises from {weight_score[0][0]:.2f} without guidance to its best at a "
+         f"middle weight and falls to {weight_score[-1][0]:.2f}; things drawn for each "
+         f"asked go from {things[0]:.2f} to {things[-1]:.2f}, colours in use from "
+         f"{colors[0]:.1f} to {colors[-1]:.1f}.")  # fmt: skip
 best = max(weights, key=lambda w: weight_score[weights.index(w)][0])
 reveal("02-guidance", f"{best:g}")
 
@@ -565,7 +635,8 @@ print(texts[example])
 raster_run = list(raster_steps(raster, [texts[example]], [0], seed=0))
 show(
     step_strip(raster_run, raster.decode, columns=9),
-    alt="The same prompt in raster order: the picture appears row by row from the top, complete above the line and empty below.",
+    alt="The same prompt in raster order: the picture appears row by row from the top, "
+    "complete above the line and empty below.",
 )
 
 # %% [markdown]
@@ -577,9 +648,10 @@ show(
 # %%
 predict(
     "02-order",
-    "Masked rounds (8) against raster order with a cache, one picture: token passes of masked / raster?",
+    "Eight masked rounds: how many times the token passes of raster order?",
     low=0.1,
     high=20,
+    unit="times",
 )
 
 # %%
@@ -589,68 +661,78 @@ orders, order_truth = {}, {}
 print(f"{'':14} {'truth':19}{'passes':>10}{'ms in a batch':>16}{'ms alone':>14}")
 for name, model in (("masked rounds", masked), ("raster order", raster)):
     outcome = single(model, texts, seed=0)  # runs the same loop, and keeps the ledger
-    orders[name] = outcome.ledger
-    order_truth[name] = truth(torch.stack([paths[0].codes for paths in outcome.paths]), model)
+    ledger, paths = outcome.ledger, outcome.paths
+    orders[name] = ledger.generator_token_passes / 120
+    order_truth[name] = truth(torch.stack([path[0].codes for path in paths]), model)
     estimate, low, high = bootstrap_interval(order_truth[name])
     alone = [single(model, texts[i : i + 1], seed=0).ledger.seconds for i in range(5)]
     print(
-        f"{name:14} {estimate:.2f} ({low:.2f} to {high:.2f}){orders[name].generator_token_passes / 120:10.0f}"
-        f"{1000 * orders[name].seconds / 120:16.1f}{1000 * np.median(alone):14.0f}"
+        f"{name:14} {estimate:.2f} ({low:.2f} to {high:.2f}){orders[name]:10.0f}"
+        f"{1000 * ledger.seconds / 120:16.1f}{1000 * np.median(alone):14.0f}"
     )
-passes = orders["masked rounds"].generator_token_passes / orders["raster order"].generator_token_passes
+passes = orders["masked rounds"] / orders["raster order"]
 reveal("02-order", round(passes, 1))
 
 # %% [markdown]
-# (All for one picture; *alone* is the median of five prompts.) Raster order does a fraction of the arithmetic, and for a *batch* of pictures it is quicker, too. For a single picture, in the last column,
-# 64 small steps wait for each other, while eight large ones keep the processor busy. A GPU needs large steps even more.
-# Cost is not one number: arithmetic, waiting time and memory disagree.
+# (All for one picture; *alone* is the median of five prompts.) Raster order does a fraction of the arithmetic, and for a *batch* of
+# pictures it is quicker, too. For a single picture, in the last column, 64 small steps wait for each other, while eight large ones keep
+# the processor busy. A GPU needs large steps even more. Cost is not one number: arithmetic and waiting time disagree. Do not read the
+# truths as a contest of the two orders: the network for raster order was trained for a shorter time.
 #
 # For this course the deeper difference is another one. Masked rounds show a guess of the *whole* picture at every step, which a
 # verifier can look at. Raster order shows a finished upper half and nothing below.
 #
 # ## 8 What may be cached, and why it is exact
 #
-# An **exact** saving changes no result. Five of them are built into `cotlib`; check each against the plain way.
+# An **exact** saving changes no result. Five of them are built into `cotlib`. The head was checked in section 6; here are three against
+# the plain way, and in the last line the fifth: eighty paths share four first rounds, three paths alone have one each.
 
 # %%
 ids = torch.tensor([encode(prompt)])
-fixed_half = run[4].codes[:1].masked_fill(run[4].masked[:1], masked.mask_id)  # a half-drawn canvas
+# a half-drawn canvas
+fixed_half = run[4].codes[:1].masked_fill(run[4].masked[:1], masked.mask_id)
+
+
+def relative(found, wanted):
+    """Largest difference, relative to the largest number."""
+    return float((found - wanted).abs().max() / wanted.abs().max())
+
+
 gap = {}
-with torch.no_grad():  # text and picture computed together in one pass, as in training
+with torch.no_grad():
+    kept = masked.hidden(masked.prefix([prompt], 0.0), fixed_half)
+    # text and picture computed together in one pass, as in training
     plain = masked.train_hidden(ids, torch.ones_like(ids, dtype=torch.bool), fixed_half)
-    gap["text kept from before"] = (
-        (masked.hidden(masked.prefix([prompt], 0.0), fixed_half) - plain).abs().max()
-    )
-    padded = torch.tensor([encode(prompt) + [0] * 4])  # filled up with anything, and told not to look there
-    plain = masked.train_hidden(padded, torch.arange(padded.shape[1])[None] < ids.shape[1], fixed_half)
-    gap["no padding words"] = (masked.hidden(masked.prefix([prompt], 0.0), fixed_half) - plain).abs().max()
-    drawn = raster_run[-1].codes
-    cache, before_it = raster.start_cache(raster.prefix([texts[example]]), 1), torch.tensor([raster.mask_id])
-    everything = raster.logits(
-        raster.prefix([texts[example]]), drawn, torch.ones_like(drawn, dtype=torch.bool)
-    )
-    one_by_one = []
+    gap["text kept from before"] = relative(kept, plain)
+    # filled up with anything, and told not to look there
+    padded = torch.tensor([encode(prompt) + [0] * 4])
+    real = torch.arange(padded.shape[1])[None] < ids.shape[1]
+    plain = masked.train_hidden(padded, real, fixed_half)
+    gap["no padding words"] = relative(kept, plain)
+    drawn, asked = raster_run[-1].codes, [texts[example]]
+    every = torch.ones_like(drawn, dtype=torch.bool)
+    everything = raster.logits(raster.prefix(asked), drawn, every)
+    cache = raster.start_cache(raster.prefix(asked), 1)
+    before_it, one_by_one = torch.tensor([raster.mask_id]), []
     for place in range(64):
         one_by_one.append(raster.next_logits(cache, before_it, place)[0])
         before_it = drawn[:, place]
-    gap["raster key/value cache"] = (
-        torch.stack(one_by_one) - everything
-    ).abs().max() / everything.abs().max()
+    gap["raster key/value cache"] = relative(torch.stack(one_by_one), everything)
 for name, number in gap.items():
-    print(f"{name:24} largest difference {float(number):.0e}")
+    print(f"{name:24} largest relative difference {number:.0e}")
 alone = [sample_masked(masked, [prompt], [path], seed=0)[0] for path in (0, 7, 19)]
-same_alone = all(torch.equal(a, noisy[path]) for a, path in zip(alone, (0, 7, 19), strict=True))
+same_alone = torch.equal(torch.stack(alone), noisy[[0, 7, 19]])
 print("paths 0, 7 and 19 alone give the same 64 codes as among eighty:", same_alone)
 
 # %% [markdown]
 # - **Text kept.** Text never sees the picture (section 1): computed once a prompt, shared by all rounds and candidates.
-# - **No padding.** Released code fills prompts up to a fixed length (129 words in Show-o) and masks the rest. Leave them out.
+# - **No padding.** Released code fills prompts up to a fixed length (129 tokens in Show-o) and masks the rest. Leave them out.
 # - **Raster cache.** Earlier tokens never look ahead.
 # - **Shared first round.** All candidates of a prompt start from the same empty canvas: one pass for all.
 # - **Head last.** Guidance before the head, and the head only at places still hidden.
 #
-# The last printed line rests on a decision. The random numbers of a path depend on (seed, prompt, path number) and on nothing else. With one common stream
-# of random numbers, path 7 would change when path 3 is stopped, and no search could be compared with another.
+# The last printed line rests on a decision. The random numbers of a path depend on (seed, prompt, path number) and on nothing else.
+# With one common stream of random numbers, path 7 would change when path 3 is stopped, and no search could be compared with another.
 #
 # Does it pay? Time the parts of one round of twenty candidates, and what is needed once.
 
@@ -669,24 +751,28 @@ def milliseconds(work, repeat=5):
 prefix = masked.prefix([prompt]).select(torch.zeros(20, dtype=torch.long))
 canvas = fixed_half.expand(20, -1).contiguous()
 still = canvas == masked.mask_id
-vectors, uniforms = (
-    masked.hidden(prefix, canvas)[still],
-    path_uniforms(0, [prompt] * 20, list(range(20)), (64,))[still],
-)
+vectors = masked.hidden(prefix, canvas)[still]
+uniforms = path_uniforms(0, [prompt] * 20, list(range(20)), (64,))[still]
+
+
+def head_and_draw():
+    draw_codes(masked.head(vectors), uniforms)
+
+
 with torch.no_grad():
     parts = {
         "text, once a prompt": milliseconds(lambda: masked.prefix([prompt])),
         "network, a round": milliseconds(lambda: masked.hidden(prefix, canvas)),
         "head, a round": milliseconds(lambda: masked.head(vectors)),
-        "head and draw, a round": milliseconds(lambda: draw_codes(masked.head(vectors), uniforms) and None),
+        "head and draw, a round": milliseconds(head_and_draw),
         "codes to pixels, at the end": milliseconds(lambda: masked.decode(noisy[:20])),
     }
 for name, number in parts.items():
     print(f"{name:28} {number:6.1f} ms")
 
 # %% [markdown]
-# Nearly everything is the network's own rounds. So two things matter: how many rounds you run, and *for how many paths*. A path that is stopped half-way
-# saves half of its cost, if the others really go on without it. That is what notebooks 05 and 06 are about.
+# Nearly everything is the network's own rounds. So two things matter: how many rounds you run, and *for how many paths*. A path that
+# is stopped half-way saves half of its cost, if the others really go on without it. That is what notebooks 05 and 06 are about.
 #
 # ## 9 When is a picture settled?
 #
@@ -696,19 +782,19 @@ for name, number in parts.items():
 # %%
 predict(
     "02-settled",
-    "Of the pictures that end right, what percentage is already judged right after half the rounds?",
+    "Of the pictures that end right, what percentage is judged right half-way?",
     low=0,
     high=100,
     unit="%",
 )
 
 # %%
-verdicts = np.array(
-    [[v.correct for v in judge(prompts, masked.decode(step.codes))] for step in run]
-)  # [rounds, 120]
-final = verdicts[-1]
-early_right = verdicts[:, final].mean(1)  # of those that end right, judged right after each round
-early_wrong = verdicts[:, ~final].mean(1)  # of those that end wrong
+guesses = [masked.decode(step.codes) for step in run]
+# [rounds, 120]
+verdicts = np.array([[v.correct for v in judge(prompts, guess)] for guess in guesses])
+final, half_way = verdicts[-1], len(run) // 2 - 1
+# judged right after each round, of those that end right and of those that end wrong
+early_right, early_wrong = verdicts[:, final].mean(1), verdicts[:, ~final].mean(1)
 fig, ax = plt.subplots(layout="constrained", figsize=(5.8, 2.8))
 ax.plot(at, early_right, label="pictures that end right")
 ax.plot(at, early_wrong, label="pictures that end wrong")
@@ -716,38 +802,37 @@ ax.set(xlabel="after round", ylabel="judged right", ylim=(-0.03, 1.05), xticks=a
 ax.legend(loc="upper left")
 show(
     fig,
-    alt=f"After the first round hardly a guess is judged right, whatever becomes of it. Then the lines part: half-way "
-    f"{early_right[len(run) // 2 - 1]:.0%} of the pictures that end right are judged right, and few of the others.",
+    alt="After the first round hardly a guess is judged right, whatever becomes of it. "
+    f"Then the lines part: half-way {100 * early_right[half_way]:.0f} % of the "
+    "pictures that end right are judged right, and few of the others.",
 )
-half_way = len(run) // 2 - 1
 reveal("02-settled", round(100 * early_right[half_way]))
 
 # %%
-print(f"{'round':8}{'judged right, of them':30}judged wrong, of them")
-for step in range(len(run)):
-    yes, no = verdicts[step], ~verdicts[step]
-    line = [
-        f"{int(part.sum()):3d}, {100 * final[part].mean():3.0f} % end right" if part.any() else "  none"
-        for part in (yes, no)
-    ]
-    print(f"{step + 1:5}   {line[0]:30}{line[1]}")
+print(f"round    {'judged right':30}judged wrong")
+for step, right in enumerate(verdicts, 1):
+    line = f"{step:5}"
+    for part in (right, ~right):
+        share = f"{100 * final[part].mean():.0f} %" if part.any() else "none"
+        line += f"{int(part.sum()):6} ({share:>5} of them end right)"
+    print(line)
 
 # %% [markdown]
-# Read the table from the top. After the first round the verdict is "wrong" for nearly everybody. It is not that the judge errs: a field of scraps
-# *is* wrong. But "wrong now" says nothing about "wrong at the end". From the second round on, "right" is a good sign, while
-# "wrong" still leaves an open question; that question closes slowly, until the last rounds. So there is something to win in the middle: most of
-# the news is there, and most of the work is still to be done.
+# Read the table from the top. After the first round the verdict is "wrong" for nearly everybody. It is not that the judge errs: a
+# field of scraps *is* wrong. But "wrong now" says nothing about "wrong at the end". From the second round on, "right" is a good sign,
+# while "wrong" still leaves an open question; that question closes slowly, until the last rounds. So there is something to win in the
+# middle: much of the news is there, and much of the work is still to be done.
 #
-# And this is the judge itself, whose verdict counts. A learned verifier that is asked "is this step good?" in *every* round faces scraps early and finished pictures
-# late. That is why verifying each step gained the paper next to nothing (notebook 05), and why PARM first asks whether there is
-# anything to judge (notebook 06).
+# And this is the judge itself, whose verdict counts. A learned verifier that is asked "is this step good?" in *every* round faces
+# scraps early and finished pictures late. So the paper explains why verifying each step gained it next to nothing (notebook 05 looks
+# into it), and why PARM first asks whether there is anything to judge (notebook 06).
 #
 # ## 10 Why this generator is wrong
 #
-# Twice the rounds helped less than these prompts can show, more guidance did harm. A part of what is left comes from the captions. Models trained on captions from the web have read "a photo of a
-# cat" under pictures of dogs. Ours was treated the same way. It first learned from honest captions; then training went on with **careless** ones:
-# each fact is wrong at a fixed rate, and always in the same direction. An object is taken for its partner (dog for cat), a colour for its
-# neighbour, a count is off by one, a relation is mirrored.
+# Twice the rounds helped less than these prompts can show, more guidance did harm. A part of what is left comes from the captions.
+# Models trained on captions from the web have read "a photo of a cat" under pictures of dogs. Ours was treated the same way. It first
+# learned from honest captions; then training went on with **careless** ones: each fact is wrong at a fixed rate, and always in the same
+# direction. An object is taken for its partner (dog for cat), a colour for its neighbour, a count is off by one, a relation is mirrored.
 
 # %%
 from cotlib.assets import data_dir
@@ -761,10 +846,13 @@ print(noise)
 rng = np.random.default_rng(3)
 shown = [prompts[i] for i in (1, 21, 45, 65, 85, 105, 8, 28, 48, 68, 88, 108)]
 scenes = [sample_scene(rng, corrupt(rng, m, noise)) for m in shown]
-crosses = sum(not holds(s, m) for s, m in zip(scenes, shown, strict=True))
-show_images(render_batch(scenes), [m["prompt"] for m in shown], marks=[holds(s, m) for s, m in zip(scenes, shown, strict=True)],
-            alt=f"What the training data looked like: twelve drawings with their captions. {crosses} of twelve have a cross: a partner object, a "
-                "neighbouring colour, one too many or too few, or the wrong side.")  # fmt: skip
+true = [holds(scene, m) for scene, m in zip(scenes, shown, strict=True)]
+crosses = len(true) - sum(true)
+show_images(render_batch(scenes), [m["prompt"] for m in shown], marks=true,
+            alt="What the training data looked like: twelve drawings with their "
+                f"captions. {crosses} of twelve have a cross: a partner object, a "
+                "neighbouring colour, one too many or too few, or the wrong "
+                "side.")  # fmt: skip
 
 # %% [markdown]
 # The network before that last stage is shipped as well. Same prompts, same seeds, same dice:
@@ -772,37 +860,44 @@ show_images(render_batch(scenes), [m["prompt"] for m in shown], marks=[holds(s, 
 # %%
 clean = load("generator", weights="clean")
 clean_codes = sample_masked(clean, texts, [0] * 120, seed=0)
-clean_truth, base_truth = truth(clean_codes, clean), weight_truth[masked.config.guidance]
+clean_truth, base_truth = truth(clean_codes, clean), weight_truth[usual]
+honest, careless = task_means(clean_truth), task_means(base_truth)
 print(f"{'':16}{'honest':>8}{'careless':>10}")
-for task in task_means(base_truth):
-    print(f"{task:16}{task_means(clean_truth)[task][0]:8.2f}{task_means(base_truth)[task][0]:10.2f}")
+for task in careless:
+    print(f"{task:16}{honest[task][0]:8.2f}{careless[task][0]:10.2f}")
 lost = [i for i in range(120) if clean_truth[i][1][0] and not base_truth[i][1][0]]
 swapped = sorted(lost, key=lambda i: (i % 20, i))[:6]
-show_images(torch.cat([clean.decode(clean_codes[swapped]), masked.decode(codes[swapped])]), [texts[i] for i in swapped] * 2,
+after = clean.decode(clean_codes[swapped]), masked.decode(codes[swapped])
+show_images(torch.cat(after), [texts[i] for i in swapped] * 2,
             marks=[True] * 6 + [False] * 6, columns=6,
-            alt="Six prompts with the same dice. Top, after honest captions: right. Bottom, after careless ones: a partner "
-                "object, a neighbouring colour, a wrong side, a thing missing or one too many, and smudges.")  # fmt: skip
+            alt="Six prompts with the same dice. Top, after honest captions: right. "
+                "Bottom, after careless ones: a partner object, a neighbouring colour, "
+                "a wrong side, a thing missing or one too many, and "
+                "smudges.")  # fmt: skip
 
 # %% [markdown]
-# Each line of the table is twenty pictures, so 0.05 is one picture, and most of the differences are dice; some even point the wrong way. Only
-# *position* falls by more than that. (With 300 prompts and more pictures of each, counting, colours and attributes fall as well: compare the rows
-# of the README's first table.)
+# Each line of the table is twenty pictures, so 0.05 is one picture, and most of the differences are dice; some even point the wrong way.
+# Only *position* falls by more than dice would explain. (With 300 prompts and more pictures of each, counting, colours and attributes
+# fall as well: compare the rows of the README's first table.)
 #
-# Is the knowledge gone, or only diluted? Ask for probabilities. Take "a photo of a yellow cat" and the like, one for each of the 20 objects. Cut a hole
-# of 3 x 3 tokens into a sheet of plain paper, and ask how probable it is that the hole is filled with the nine codes of a certain thing. With $h_k$
-# the $k$-th token of the hole, that is the product of nine steps:
+# Is the knowledge gone, or only diluted? Ask for probabilities. Take "a photo of a yellow cat" and the like, one for each of the 20
+# objects. Cut a hole of 3 x 3 tokens into a sheet of plain paper, and ask how probable it is that the hole is filled with the nine codes
+# of a certain thing. With $h_k$ the $k$-th token of the hole, that is the product of nine steps:
 #
 # $$P(\text{thing}) = \prod_{k=1}^{9} p(h_k \mid h_1, \dots, h_{k-1},\ \text{paper around},\ \text{prompt})$$
 #
 # If the network has learned the carelessness exactly, and with $r_o$ and $r_c$ the rates for object and colour, the right
 # thing has probability $(1 - r_o)(1 - r_c)$, its partner in the right colour $r_o (1 - r_c)$, and so on.
 #
-# You ask twice: for pairs of object and colour that training captions **named**, and for the pairs of our test prompts, which were **held out**. The network
-# has drawn those things, too, under captions that left the colour open; but no caption ever put the two words together.
+# You ask twice: for pairs of object and colour that training captions **named**, and for the pairs of our prompts, which were
+# **held out**. The network has met those things, too, under captions that left the colour open; but no caption put the two words together.
 
 # %%
 predict(
-    "02-knowledge", "Careless captions, held-out pairs: how probable is the right thing?", low=0.0, high=1.0
+    "02-knowledge",
+    "Careless captions, held-out pairs: how probable is the right thing?",
+    low=0.0,
+    high=1.0,
 )
 
 # %%
@@ -810,131 +905,154 @@ from cotlib.train.generator import CodeTable
 from cotlib.world.scenes import CLASSES, COLORS
 
 HOLE = [8 * y + x for y in (2, 3, 4) for x in (2, 3, 4)]
-table = torch.from_numpy(CodeTable(masked.tokenizer).blocks).flatten(1)  # [160, 9]: the codes of every thing
+blocks = CodeTable(masked.tokenizer).blocks
+table = torch.from_numpy(blocks).flatten(1)  # [160, 9]: the codes of every thing
 
 
 def fill_probability(model, prompt, things, w):
     """P(hole is filled with each of K things), [K]; things: codes [K, 9]."""
-    canvas = torch.full((len(things), 9, 64), paper)  # one sheet for each thing and step
+    # one sheet for each thing and step
+    canvas = torch.full((len(things), 9, 64), paper)
     asked = torch.zeros_like(canvas, dtype=torch.bool)
     for k in range(9):
         canvas[:, k, HOLE[:k]] = things[:, :k]
         canvas[:, k, HOLE[k:]] = model.mask_id
         asked[:, k, HOLE[k]] = True
-    prefix = model.prefix([prompt], w).select(torch.zeros(9 * len(things), dtype=torch.long))
-    log_p = model.logits(prefix, canvas.flatten(0, 1), asked.flatten(0, 1)).log_softmax(-1)  # [9 K, V]
-    return log_p.gather(1, things.flatten()[:, None]).view(-1, 9).sum(1).exp()
+    rows = torch.zeros(9 * len(things), dtype=torch.long)
+    prefix = model.prefix([prompt], w).select(rows)
+    logits = model.logits(prefix, canvas.flatten(0, 1), asked.flatten(0, 1))
+    log_p = logits.log_softmax(-1).gather(1, things.flatten()[:, None])  # [9 K, 1]
+    return log_p.view(-1, 9).sum(1).exp()
 
 
-named = [next(p for p in prompt_pool("train", "colors") if p.endswith(" " + cls)) for cls in CLASSES]
+pool = prompt_pool("train", "colors")
+named = [next(p for p in pool if p.endswith(" " + cls)) for cls in CLASSES]
 held_out = [m["prompt"] for m in prompts if m["tag"] == "colors"]
 
 
 def shares(model, asked, w=0.0):
-    """[20, 4]: probability of the right thing, the partner object, the partner colour, and both wrong."""
+    """[20, 4]: probability of the right thing, partner object, partner colour, both."""
     rows = []
     for clause in (parse_prompt(text)["include"][0] for text in asked):
         cls, color = CLASSES.index(clause["class"]), COLORS.index(clause["color"])
-        kinds = [8 * (cls ^ a) + (color ^ b) for b in (0, 1) for a in (0, 1)]  # ^ 1: the partner
-        rows.append(
-            fill_probability(model, prompt_text(colored(CLASSES[cls], COLORS[color])), table[kinds], w)
-        )
+        # ^ 1: the partner
+        kinds = [8 * (cls ^ a) + (color ^ b) for b in (0, 1) for a in (0, 1)]
+        text = prompt_text(colored(CLASSES[cls], COLORS[color]))
+        rows.append(fill_probability(model, text, table[kinds], w))
     return torch.stack(rows)
 
 
-theory = torch.tensor(
-    [(1 - a) * (1 - b) for b in (noise.color, 1 - noise.color) for a in (noise.cls, 1 - noise.cls)]
-)
+r_o, r_c = noise.cls, noise.color
+theory = [(1 - r_o) * (1 - r_c), r_o * (1 - r_c), (1 - r_o) * r_c, r_o * r_c]
 known = {
     "named, honest": shares(clean, named),
     "named, careless": shares(masked, named),
     "held out, honest": shares(clean, held_out),
     "held out, careless": shares(masked, held_out),
-    "what careless captions\nwould justify": theory[None],
+    "what careless captions\nwould justify": torch.tensor([theory]),
 }
 
 # %%
 kinds = ["right", "partner object", "partner colour", "both", "anything else"]
 fig, ax = plt.subplots(layout="constrained", figsize=(6.8, 3.2))
 left = np.zeros(5)
-heights = np.array([[*rows.mean(0).tolist(), 1 - float(rows.mean(0).sum())] for rows in known.values()])
-for kind, label, color, hatch in zip(
-    range(5), kinds, ("C2", "C0", "C3", "C4", "#DFE2E6"), ("", "//", "..", "xx", ""), strict=True
-):
-    ax.barh(range(5), heights[:, kind], left=left, color=color, hatch=hatch, edgecolor="white", label=label)
-    left = left + heights[:, kind]
-ax.set(yticks=range(5), yticklabels=list(known), xlim=(0, 1), xlabel="probability, mean over 20 prompts")
+means = [rows.mean(0) for rows in known.values()]
+heights = np.array([[*mean.tolist(), 1 - float(mean.sum())] for mean in means])
+fills, hatches = ("C2", "C0", "C3", "C4", "#DFE2E6"), ("", "//", "..", "xx", "")
+for label, share, fill, hatch in zip(kinds, heights.T, fills, hatches, strict=True):
+    look = dict(color=fill, hatch=hatch, edgecolor="white", label=label)
+    ax.barh(range(5), share, left=left, **look)
+    left = left + share
+ax.set(yticks=range(5), yticklabels=list(known), xlim=(0, 1))
+ax.set_xlabel("probability, mean over 20 prompts")
 ax.invert_yaxis()
-ax.legend(
-    ncol=5, loc="upper center", bbox_to_anchor=(0.4, 1.16), fontsize=7.5, columnspacing=1, handlelength=1.4
-)
+spread = dict(columnspacing=1.2, handlelength=1.6, fontsize=8.5)
+ax.legend(ncol=5, loc="upper center", bbox_to_anchor=(0.4, 1.17), **spread)
 show(
     fig,
-    alt=f"Pairs named in training: the right thing has {heights[0, 0]:.2f} after honest captions, {heights[1, 0]:.2f} after careless ones. Held-out "
-    f"pairs: {heights[2, 0]:.2f} and {heights[3, 0]:.2f}. Careless captions would justify {heights[4, 0]:.2f}.",
+    alt=f"Pairs named in training: the right thing has {heights[0, 0]:.2f} after "
+    f"honest captions, {heights[1, 0]:.2f} after careless ones. Held-out pairs: "
+    f"{heights[2, 0]:.2f} and {heights[3, 0]:.2f}. Careless captions would justify "
+    f"{heights[4, 0]:.2f}.",
 )
-ahead = {
-    name: int((rows[:, 0] > rows[:, 1:].amax(1)).sum()) for name, rows in known.items() if len(rows) == 20
-}
-for name, count in ahead.items():
+for name, rows in list(known.items())[:4]:
+    count = int((rows[:, 0] > rows[:, 1:].amax(1)).sum())
     print(f"{name:20} right thing likeliest of the four: {count} of 20 prompts")
 guided = shares(masked, named, 1.5).mean(0)
 odds, sharp = float(heights[1, 0] / heights[1, 2]), float(guided[0] / guided[2])
-print(
-    f"named, careless: odds of right colour to partner {odds:.1f}, guided {sharp:.1f}; captions {(1 - noise.color) / noise.color:.1f}"
-)
+print("named, careless, odds of the right colour to its partner:")
+print(f"bare {odds:.1f}, guided {sharp:.1f}, in the captions {(1 - r_c) / r_c:.1f}")
 reveal("02-knowledge", round(heights[3, 0], 2))
 
 # %% [markdown]
-# Look at the upper half first. After careless captions the partners have got their share, and they only: the network does not confuse a cat
-# with *everything*, but with what careless people confuse it with. For more than half of these prompts the right thing is the likeliest of the four. The knowledge is
-# there, **diluted**. (The grey part is what a hole in an otherwise empty sheet does to a network that rarely saw one: other codes than a finished
-# thing's.)
+# Look at the upper half first. After careless captions the partners have a share that the honest network does not give them. Yet for more
+# than half of these prompts the right thing is the likeliest of the four. The knowledge is there, **diluted**. (The grey part is all else
+# that may fill the hole: other things, and codes that make no finished thing. The network rarely saw a hole in an empty sheet.)
 #
-# Now the lower half. For pairs that no caption named, even the honest network is far less sure, and after careless captions the right thing
-# leads for few of the prompts, and the partner colour has as much as it: the partner pair *was* often named. Putting known words together in a new way is the hard part, here as in published models, and
-# it is why every result of this course is measured on held-out pairs.
+# Now the lower half. For pairs that no caption named, even the honest network is far less sure. After careless captions the right thing
+# leads for few of the prompts, and the partner colour has as much as it: the partner pair *was* often named. Putting known words together
+# in a new way is the hard part, here as in published models, and it is why every result of this course is measured on held-out pairs.
 #
-# Guidance sharpens: in *one* draw odds of $a$ to $b$ become $(a/b)^{1+w}$, if the unprompted network likes both alike. Over nine draws and twenty prompts
-# the printed odds rise by less than that. But no sharpener can *know* that the
-# likelier thing is the right one: where carelessness is near one half, sharpening gains nothing, and where the partner leads, it does harm. A
-# verifier can look at the picture. And preference tuning (notebook 08) can shift the odds themselves, which works because there is
-# something to shift. A network that is wrong because it never knew has nothing to bring forward.
+# Guidance sharpens: in *one* draw odds of $a$ to $b$ become $(a/b)^{1+w}$, if the unprompted network likes both alike. Over nine draws and
+# twenty prompts the printed odds rise by less than that. But no sharpener can *know* that the likelier thing is the right one: where
+# carelessness is near one half, sharpening gains nothing, and where the partner leads, it does harm. A verifier can look at the picture.
+# And preference tuning (notebook 08) can shift the odds themselves, which works because there is something to shift. A network that is
+# wrong because it never knew has nothing to bring forward.
 #
 # ## What you take with you
 #
 # - One pass gives marginals; their product is scraps. Rounds, or raster order, make a joint picture out of them.
-# - The loop samples from a *sharpened* model. Confidence, temperature 0 and guidance all trade variety for typicality.
-# - Text never sees the picture. That one fact makes most of the savings exact.
+# - The loop samples from a *sharpened* model: confidence and guidance favour what is likelier, right or wrong. Without noise the same
+#   layouts come back.
+# - Text never sees the picture, so it is computed once. This saving and four others change no token.
 # - The first tokens decide much, the middle rounds show it, the last ones fill in.
-# - This base is wrong in part as its captions were wrong, and in part beyond them. The next notebooks try to get the right picture out of it all the same.
+# - This base is wrong in part as its captions were wrong, and in part beyond them. The next notebooks try to get the right picture out
+#   of it all the same.
 
 # %%
 score("02")
 
 # %%
 # NBVAL_CHECK_OUTPUT
-settled_low, settled_high = wilson(int(verdicts[half_way, final].sum()), int(final.sum()))
-first_low, first_high = wilson(int(verdicts[0, final].sum()), int(final.sum()))
-relations = [[row for row in table if row[0] == "position"] for table in (clean_truth, base_truth)]
+settled = wilson(int(verdicts[half_way, final].sum()), int(final.sum()))
+at_first = wilson(int(verdicts[0, final].sum()), int(final.sum()))
+tables = (clean_truth, base_truth)
+relations = [[row for row in rows if row[0] == "position"] for rows in tables]
 named_p, held_p = known["named, honest"][:, 0], known["held out, honest"][:, 0]
+apart = float(named_p.mean() - held_p.mean())
+counted = zip(layouts["temperature 0"], layouts["with noise"], strict=True)
+fewer = sum(few < many for few, many in counted)
 rows = [
-    ("bare network: the likeliest codes are plain paper everywhere, share of prompts", (blank, *wilson(round(120 * blank), 120)), 0.9, ">="),
-    ("one round is far below eight: gain in truth", paired_difference(rounds_truth[8], rounds_truth[1]), 0.2, ">="),
-    ("doubling eight rounds to sixteen gains little", paired_difference(rounds_truth[16], rounds_truth[8]), 0.1, "<="),
-    ("paper among the tokens fixed first, less than in the middle by", (paper_share[3] - paper_share[0],), 0.2, ">="),
-    ("coins of 0.6 show heads this often after eight rounds: the loop sharpens", (heads[8, 1.0],), 0.8, ">="),
-    ("without noise, different layouts among 20 fall to this share",
-     (np.mean(layouts["temperature 0"]) / np.mean(layouts["with noise"]),), 0.9, "<="),
-    ("some guidance is better than none: gain in truth", paired_difference(weight_truth[1.5], weight_truth[0.0]), 0.1, ">="),
-    ("weight 5 is no better than 1.5: gain in truth", paired_difference(weight_truth[5.0], weight_truth[1.5]), 0.05, "<="),
-    ("masked rounds cost more token passes than raster order, times", (passes,), 6, ">="),
-    ("largest relative difference of any exact saving", (max([head_gap, *map(float, gap.values())]),), 1e-4, "<="),
-    ("a path alone draws the same codes as among eighty", (float(same_alone),), 1, ">="),
-    ("of pictures that end right, judged right after the first round", (verdicts[0, final].mean(), first_low, first_high), 0.2, "<="),
-    ("... and half-way", (early_right[half_way], settled_low, settled_high), 0.5, ">="),
-    ("honest captions: gain in truth on relations", paired_difference(*relations), 0.1, ">="),
-    ("named pairs, careless captions: odds of the right colour to its partner", (odds,), 1.5, ">="),
-    ("honest network: named pairs are more probable than held-out ones by", (float(named_p.mean() - held_p.mean()),), 0.2, ">="),
+    ("bare network: the likeliest codes are plain paper everywhere, share of prompts",
+     (blank, *wilson(round(120 * blank), 120)), 0.9, ">="),
+    ("one round is far below eight: gain in truth",
+     paired_difference(rounds_truth[8], rounds_truth[1]), 0.2, ">="),
+    ("doubling eight rounds to sixteen gains little",
+     paired_difference(rounds_truth[16], rounds_truth[8]), 0.1, "<="),
+    ("paper among the tokens fixed first, less than in the middle by",
+     (paper_share[3] - paper_share[0],), 0.2, ">="),
+    ("coins of 0.6 show heads this often after eight rounds: the loop sharpens",
+     (heads[8, 1.0],), 0.8, ">="),
+    ("without noise fewer different layouts among 20: share of the four prompts",
+     (fewer / 4, *wilson(fewer, 4)), 0.5, ">="),
+    ("some guidance is better than none: gain in truth",
+     paired_difference(weight_truth[1.5], weight_truth[0.0]), 0.1, ">="),
+    ("weight 5 is no better than 1.5: gain in truth",
+     paired_difference(weight_truth[5.0], weight_truth[1.5]), 0.05, "<="),
+    ("masked rounds cost more token passes than raster order, times",
+     (passes,), 6, ">="),
+    ("largest relative difference of any exact saving",
+     (max([head_gap, *gap.values()]),), 1e-4, "<="),
+    ("a path alone draws the same codes as among eighty",
+     (float(same_alone),), 1, ">="),
+    ("of pictures that end right, judged right after the first round",
+     (early_right[0], *at_first), 0.2, "<="),
+    ("... and half-way", (early_right[half_way], *settled), 0.5, ">="),
+    ("honest captions: gain in truth on relations",
+     paired_difference(*relations), 0.1, ">="),
+    ("named pairs, careless captions: odds of the right colour to its partner",
+     (odds,), 1.5, ">="),
+    ("honest network: named pairs are more probable than held-out ones by",
+     (apart,), 0.2, ">="),
 ]  # fmt: skip
-claims([Claim(text, *value, threshold=bound, direction=way) for text, value, bound, way in rows])
+claims([Claim(name, *v, threshold=at, direction=to) for name, v, at, to in rows])

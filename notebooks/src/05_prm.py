@@ -79,9 +79,10 @@ path = list(run_steps(generator, [prompt["prompt"]], [0], seed=0))
 masked_left = [int(step.masked.sum()) for step in path]
 show(
     step_strip(path, generator.decode, columns=8),
-    alt=f'One path for "{prompt["prompt"]}", step by step. Above, the full guess: a blur at first, then things '
-    f"take shape and stay. Below, what is fixed: {64 - masked_left[0]} of 64 tokens after step 1, "
-    f"{64 - masked_left[3]} after step 4, all after step {S}.",
+    alt=f'One path for "{prompt["prompt"]}", step by step. Above, the full guess: a '
+    "blur at first, then things take shape and stay. Below, what is fixed: "
+    f"{64 - masked_left[0]} of 64 tokens after step 1, {64 - masked_left[3]} after "
+    f"step 4, all after step {S}.",
 )
 
 # %% [markdown]
@@ -115,13 +116,15 @@ kept = [d.kept[0] for d in decisions]
 right = judge([prompt], guesses[-1, kept[-1]][None])[0].correct
 show(
     decision_tree(guesses, [d.scores for d in decisions], kept, right),
-    alt=f'The search for "{prompt["prompt"]}": eight columns of four branches with the P(yes) of each. The '
-    "framed one is kept, and all of the next column come from it. The first columns hold very different "
-    f"pictures, the last ones nearly the same one four times. The result is {'right' if right else 'wrong'}.",
+    alt=f'The search for "{prompt["prompt"]}": eight columns of four branches with the '
+    "P(yes) of each, without pale haze. The framed one is kept, and all of the next "
+    "column come from it. The first columns hold very different pictures, the last "
+    "ones nearly the same one four times. The result is "
+    f"{'right' if right else 'wrong'}.",
 )
 outcome = prm(generator, [prompt["prompt"]], n=4, seed=1, verifier=zero_shot, question=FINAL)
-print("the same codes as from cotlib.search.prm:", torch.equal(outcome.paths[0][outcome.chosen[0]].codes,
-                                                               decisions[-1].step.codes[kept[-1]]))  # fmt: skip
+same = torch.equal(outcome.paths[0][outcome.chosen[0]].codes, decisions[-1].step.codes[kept[-1]])
+print("the same codes as from cotlib.search.prm:", same)
 
 # %%
 best_of_step = [max(d.scores) for d in decisions]
@@ -138,7 +141,7 @@ print(f"({fixed} of 64 tokens are fixed by then)")
 # - So a score **does not last**. The verifier may be sure of a branch, and a step later none of its own branches is any good.
 # - In the **last columns** the four look alike. Whatever is wrong by then is wrong in all of them.
 #
-# Sections 4 and 5 measure both. First, who pays?
+# Sections 4 and 5 measure this. First, who pays?
 
 # %%
 predict(
@@ -202,7 +205,8 @@ check("keep_branches", my_keep_branches)
 def rolled_out(metadatas, codes, masked, done, k, first=0):
     """Codes [B, k, N] and verdicts [B, k] of k continuations of each state after `done` rounds.
 
-    codes, masked: [B, N], one state for each metadata; first: the number of the first dice, so that none comes twice.
+    codes, masked: [B, N], one state for each metadata
+    first: the number of the first dice, so that none comes twice
     """
     owners = [m for m in metadatas for _ in range(k)]
     texts = [m["prompt"] for m in owners]
@@ -235,9 +239,10 @@ show(
         shown,
         labels[shown],
     ),
-    alt=f'States of one path for "{example["prompt"]}" and four continuations of each. After step 1 the four '
-    "ends differ in places, colours and things. After step 7 they share places and shapes, and differ in "
-    "patches. Ticks and crosses are the judge's; a single tick makes the label yes.",
+    alt=f'States of one path for "{example["prompt"]}" and four continuations of each. '
+    "After step 1 the four ends differ in places, colours and things. After step 7 "
+    "they share places and shapes, and differ in patches. Ticks and crosses are the "
+    "judge's; a single tick makes the label yes.",
 )
 
 # %% [markdown]
@@ -273,7 +278,7 @@ def some(per):
 
 
 def counts_of(metadatas):
-    """Right continuations [P, S] of path 0 of some prompts, and the verdicts [P] on the paths' own pictures."""
+    """Right continuations [P, S] of each prompt's path 0, and verdicts [P] on its own picture."""
     steps = list(run_steps(generator, [m["prompt"] for m in metadatas], [0] * len(metadatas), seed=0))
     codes, masked = (torch.stack([getattr(s, what) for s in steps], dim=1) for what in ("codes", "masked"))
     own = np.array([v.correct for v in judge(metadatas, generator.decode(codes[:, -1]))])
@@ -285,22 +290,24 @@ rolled = progress(
     on_all_cores(counts_of, [few[i : i + 3] for i in range(0, 12, 3)]), "12 paths x 28 continuations", total=4
 )
 counts, own_ends = (np.concatenate(part) for part in zip(*rolled, strict=True))  # [12, S], [12]
-yes_first, share_first = float((counts[:, 0] > 0).mean()), float(counts[:, 0].mean() / 4)
-yes_last = float((counts[:, -2] > 0).mean())
+(yes_first, share_first), (yes_last, share_last) = (
+    (float((counts[:, s] > 0).mean()), float(counts[:, s].mean() / 4)) for s in (0, -2)
+)
 reveal("05-label", round(100 * yes_first))
 show(
     pass_share_figure(counts, own_ends),
-    alt="Left: continuations of paths that will end right are mostly right from step 1 on, those of paths "
-    "that will end wrong are mostly wrong; single lines jump up and down in the first steps and settle. "
-    f"Right: the share of all continuations is {share_first:.2f} after step 1 and changes little, while the "
-    f"label yes falls from {yes_first:.2f} to {yes_last:.2f} after step 7.",
+    alt="Left: continuations of paths that will end right are mostly right from step 1 "
+    "on, those of paths that will end wrong are mostly wrong; single lines jump up and "
+    "down in the first steps and settle. Right: the share of all continuations goes "
+    f"from {share_first:.2f} after step 1 to {share_last:.2f} after step 7, the label "
+    f"yes from {yes_first:.2f} to {yes_last:.2f}.",
 )
 
 # %% [markdown]
 # Three things are worth reading slowly.
 #
 # - **Right panel, diamonds: this line should be level.** Nobody chooses anything here, and drawing on does not change the average of where drawing leads. Over 12 paths it drifts by chance; section 5 repeats this with more.
-# - **Left panel: discs and squares are far apart from the first step on.** That is no early knowledge about the *state*. After step 1 two tokens are fixed, and continuations share hardly anything but the
+# - **Left panel: discs and squares are far apart from the first step on.** That is hardly knowledge about the *state*. After step 1 two tokens are fixed, and continuations share little but the
 #   prompt. Easy prompts end right again and again, hard ones do not.
 # - **Right panel, triangles: the label starts far above the diamonds.** After step 1 nearly everything is open, so four continuations are just four pictures of the prompt. The label says
 #   whether *one of four pictures* is right: that is coverage (notebook 03) at four. It is a fact about the **prompt**, not about the state.
@@ -315,21 +322,22 @@ show(
 # plan and the verifier's card say:
 
 # %%
+from textwrap import fill
+
 from cotlib.train.verifier_paths import PathsPlan
 
 plan = PathsPlan()
 card = json.loads((data_dir() / "verifier-prm" / "card.json").read_text(encoding="utf-8"))
 dev = card["metrics"]["own_pictures"][STEP]
 print(
-    f"{plan.jobs:,} x {plan.each} paths; of every {plan.rolled_every}rd prompt {plan.rolled_paths} paths are "
-    f"rolled out from all {S - 1} states"
+    f"{plan.jobs:,} x {plan.each} paths; of every {plan.rolled_every}rd prompt "
+    f"{plan.rolled_paths} paths are rolled out from all {S - 1} states"
 )
+print(f"{card['metrics']['steps']} steps of training, {card['minutes']} minutes on two cores:")
+print(fill(card["command"], 78, break_on_hyphens=False))
 print(
-    f"{card['metrics']['steps']} steps of training, {card['minutes']} minutes on two cores:\n{card['command']}"
-)
-print(
-    f"{dev['answers']} states of development prompts, {dev['right']:.0%} labelled yes: balanced accuracy "
-    f"{dev['balanced_accuracy']:.2f}"
+    f"{dev['answers']} states of development prompts, {dev['right']:.0%} labelled yes: "
+    f"balanced accuracy {dev['balanced_accuracy']:.2f}"
 )
 
 # %% [markdown]
@@ -337,12 +345,12 @@ print(
 #
 # ## 4 Early: can the end be seen yet?
 #
-# Now the measurement that text cannot offer: in this world the end of every step is known, and judged without an opinion. Take 48 test prompts, eight a task, and draw eight paths of each.
-# Keep every step of the first five. Then ask three parties of each unfinished picture, whether this path ends right:
+# Now a measurement that is cheap here: the end of every path is known, and judged by rule. Take 48 test prompts, eight a task, and draw eight paths of each.
+# Keep every step of the first five. Then ask three parties about each unfinished picture whether its path ends right:
 #
 # - the **zero-shot** verifier, by FINAL: it takes the blur for a finished picture;
 # - the **tuned** verifier, by STEP: it has learnt what becomes of blur;
-# - the **judge**, which also takes it for finished. It has the exact rules and nearly no errors on clean pictures, so where *it* cannot tell, the picture does not show it.
+# - the **judge**, which also takes it for finished. It has the exact rules and nearly no errors on clean pictures, so where *it* cannot tell, the picture hardly shows it yet.
 
 # %%
 from cotlib.search.paths import Drawn, candidates, run_paths
@@ -369,7 +377,7 @@ drawn = list(
 
 # %%
 def verdicts_of(metadatas, codes):
-    """The judge's verdicts on codes [P, ..., tokens], in that shape; one metadata for each of P prompts."""
+    """The judge's verdicts [P, ...] on codes [P, ..., tokens]; one metadata for each prompt."""
     each = codes[0].numel() // codes.shape[-1]
     owners = [m for m in metadatas for _ in range(each)]
     flat = codes.flatten(0, -2)
@@ -378,7 +386,7 @@ def verdicts_of(metadatas, codes):
 
 
 def answers_of(asked, metadatas, codes):
-    """P(yes) of several (verifier, question) about codes [P, ..., tokens]: one array for each, in that shape."""
+    """P(yes) about codes [P, ..., tokens]: one array [P, ...] for each (verifier, question)."""
     each = codes[0].numel() // codes.shape[-1]
     texts = [m["prompt"] for m in metadatas for _ in range(each)]
     flat, found = codes.flatten(0, -2), [[] for _ in asked]
@@ -393,7 +401,7 @@ JURY = [(zero_shot, FINAL), (tuned, STEP)]
 
 
 def look(part):
-    """Of one part: verdicts on all finished pictures, and on the steps looked at, and what the two verifiers say of these."""
+    """Of one part: verdicts on finished pictures and on steps, and the verifiers' answers."""
     metadatas, (_, codes) = part
     steps = codes[:, :LOOKED]  # [P, LOOKED, S, tokens]
     return (
@@ -409,8 +417,8 @@ looks = progress(
 ends_right, judged, said_zs, said_step = (np.concatenate(x) for x in zip(*looks, strict=True))
 truth = ends_right[:, :LOOKED]  # [P, LOOKED]
 print(
-    f"{ends_right.mean():.2f} of {ends_right.size} paths end right; looked at {judged.size} unfinished and "
-    "finished pictures"
+    f"{ends_right.mean():.2f} of {ends_right.size} paths end right; looked at "
+    f"{judged.size} unfinished and finished pictures"
 )
 
 # %% [markdown]
@@ -449,11 +457,11 @@ show(
 )
 
 # %% [markdown]
-# - **Early blur is real, and it is not the verifier's fault.** Within a prompt (right), all three are at chance after step 1, the judge included. The picture does not show
-#   yet where it leads. No training can read what is not there.
+# - **Early blur is real, and it is not the verifier's fault.** Within a prompt (right), all three are at chance after step 1, the judge included. The picture does not
+#   show yet where it leads, and training cannot read what is not there.
 # - **The two panels begin differently.** Over all prompts the verifiers are above chance after step 1 already, within a prompt they are not. The difference is knowledge about the *prompt*: which
 #   ones are easy. Accuracy counts it. A search over one prompt cannot use it.
-# - **Then it clears up steadily**, round by round. There is no step at which the light goes on for all pictures; some are clear early, some late. (Notebook 06 makes a method of that.)
+# - **Then it clears up steadily**, round by round; there is no step at which the light goes on. (Some pictures are clear early, some late: notebook 06 makes a method of that.)
 # - **Tuning helps little, if at all.** The verifier that has seen blur in training and the one that has not have overlapping intervals at nearly every step; 48 prompts show no more than that.
 #
 # ## 5 Late: is there anything left to choose?
@@ -462,13 +470,13 @@ show(
 # nobody ever chose, at four of the eight steps, six branches each. Finish every branch twice, with two sets of dice.
 
 # %%
-B, R, AT = 6, 2, (0, 3, 6, 7)  # branches, continuations of each, steps (from 0) at which they branch
+B, R, AT = 6, 2, (0, 3, 6, 7)  # branches, continuations of each, steps (from 0) that branch
 branching = some(5)
 chunks = [branching[i : i + 3] for i in range(0, len(branching), 3)]
 
 
 def branch_part(metadatas):
-    """For each step of AT: codes [P, B, tokens] of the branches, of their ends [P, B, R, tokens], and verdicts [P, B, R]."""
+    """Codes [P, AT, B, tokens] of the branches, [P, AT, B, R, tokens] of their ends, and verdicts."""
     texts, found = [m["prompt"] for m in metadatas], []
     walk = decide(generator, texts, B, seed=2, first=S)  # first = S: branch 0 is kept, nobody is asked
     owners = [m for m in metadatas for _ in range(B)]
@@ -494,7 +502,8 @@ made = progress(
     total=len(chunks),
 )
 states, finals, ends_of = (torch.cat(x) for x in zip(*made, strict=True))  # [P, AT, B, (R,) ...]
-print(f"{len(branching) * len(AT)} states, {ends_of.numel()} ends; right (a level line, since nobody chose):")
+print(f"{len(branching) * len(AT)} states, {ends_of.numel()} ends")
+print("right (level but for dice, since nobody chose):")
 print("  ".join(f"step {a + 1}: {ends_of[:, c].double().mean():.2f}" for c, a in enumerate(AT)))
 
 
@@ -504,9 +513,8 @@ def varied(pictures):
     return float((pictures - pictures.mean(0)).abs().mean())
 
 
-chosen_prompt = next(
-    i for i in range(len(branching)) if 0 < ends_of[i, 1].sum() < B * R
-)  # the first that is mixed at step 4
+# the first prompt with right and wrong ends at step 4
+chosen_prompt = next(i for i in range(len(branching)) if 0 < ends_of[i, 1].sum() < B * R)
 columns = [0, 1, 3]  # of AT
 look_at = [generator.decode(states[chosen_prompt, c]) for c in columns]
 ends_at = [generator.decode(finals[chosen_prompt, c, :, 0]) for c in columns]
@@ -520,9 +528,10 @@ show(
             for c in columns
         ],
     ),
-    alt="Six branches of a state at steps 1, 4 and 8, each above the picture it ends in. At step 1 all twelve "
-    "pictures differ. At step 8 the six branches show the same blot at the same place, in other colours and "
-    "patches, and each is its own end. Mean difference between the six: "
+    alt="Six branches of a state at steps 1, 4 and 8, each above the picture it ends "
+    "in. At step 1 all twelve pictures differ. At step 8 the six branches show the "
+    "same blot at the same place, in other colours and patches, and each is its own "
+    "end. Mean difference between the six: "
     f"{', '.join(f'{varied(p):.3f}' for p in look_at)}.",
 )
 
@@ -601,8 +610,8 @@ for a, (mean, low, high) in zip(AT, alike, strict=True):
 # %%
 predict(
     "05-worth",
-    "The tuned verifier keeps one of six branches in step 4. How many more right ends in 100 does this "
-    "decision win?",
+    "The tuned verifier keeps one of six branches in step 4. How many more right ends "
+    "in 100 does this decision win?",
     low=-10,
     high=30,
 )
@@ -620,7 +629,7 @@ share = ends_of.double().mean(-1).numpy()  # [P, AT, B], of the two ends of each
 
 
 def worth(scores, paid):
-    """[(mean, low, high)] by step of AT: what the kept branch is paid above the mean of its state."""
+    """[(mean, low, high)] by step: what the kept branch is paid above the mean of its state."""
     picked = np.take_along_axis(paid, scores.argmax(-1)[..., None], -1)[..., 0] - paid.mean(-1)  # [P, AT]
     return [
         bootstrap_interval([(t, [x]) for t, x in zip(tasks_of, column, strict=True)]) for column in picked.T
@@ -653,15 +662,19 @@ show(
     + "; ".join(f"{name}: {', '.join(f'{w[0]:+.2f}' for w in v)}" for name, v in worths.items())
     + ".",
 )
-print("two branches of one state ranked rightly (one half is chance)")
+# how many states have right and wrong ends
+differ = [sum(0 < x < 1 for x in share[:, c].mean(1)) for c in range(len(AT))]
+print("two branches of one state ranked rightly (one half is chance);")
+print("in brackets, how many states have right and wrong ends")
 for c, a in enumerate(AT):
     found = zip(("zero-shot", "tuned"), (points[c] for points in branch_order.values()), strict=True)
     row = (f"{name} {v:.2f} ({lo:.2f} to {hi:.2f})" for name, (v, lo, hi) in found)
-    print(f"step {a + 1}:", "   ".join(row))
+    print(f"step {a + 1}:", "  ".join(row), f" ({differ[c]} states)")
 
 # %% [markdown]
 # Discs are what is there, squares and triangles what is taken. Before the last step there may be something to win, and neither verifier finds it: on the guesses of one state they rank like a coin. In
-# the last step they rank very well and take most of what is there. But by then few states are left in which the branches differ, so there is little to take. This is the paper's explanation of why PRM gains so little, **blur early, sameness late**, in numbers: where one could win, nobody sees;
+# the last step they rank well, the tuned one in every pair. But by then few states are left in which the branches differ (the number in brackets; with so few the last interval is too short),
+# so there is little to take. This is the paper's explanation of why PRM gains so little, **blur early, sameness late**, in numbers: where one could win, nobody sees;
 # where one can see, there is little to win. Look at the intervals, too: with 30 states a single decision that wins two or three points cannot be told from none.
 #
 # Now be the verifier yourself. Pick a state and keep a branch; then see how many of its two ends are right, in green.
@@ -684,7 +697,7 @@ branch_game(game)
 # ## 6 The result
 #
 # Now the whole search, on the 48 prompts of section 4. PRM with $n = 8$ branches, zero-shot and tuned, against everything that chooses among the eight finished paths: the generator's own
-# log-probability, ORM zero-shot and tuned (notebook 04), and the judge as the bound. Published, for Show-o and 20 candidates:
+# log-probability, ORM zero-shot and tuned (notebook 04), and the judge as the bound. In tables and figures `ORM` and `PRM` alone are the tuned ones. Published, for Show-o and 20 candidates:
 
 # %%
 for row in published("show-o"):
@@ -703,7 +716,7 @@ predict(
 
 # %%
 def run(name, strategy):
-    """(table of truth by prompt, P(yes) of what was chosen, ledger) of strategy(part number) -> Outcome."""
+    """(truth by prompt, P(yes) of what was chosen, ledger) of strategy(part number) -> Outcome."""
     table, believed, ledger = [], [], Ledger()
     outcomes = progress(on_all_cores(strategy, range(len(parts))), name, total=len(parts))
     for metadatas, outcome in zip(parts, outcomes, strict=True):
@@ -786,7 +799,7 @@ show(
 )
 
 # %% [markdown]
-# **PRM lands near one picture**, as in the paper, and far below best-of-N. It asks eight times as many questions and hands over fewer right pictures. The intervals of both gains over one picture
+# **PRM lands near one picture**, as in the paper, and far below best-of-N by an ORM. It asks eight times as many questions and hands over fewer right pictures. The intervals of both gains over one picture
 # hold zero, or nearly.
 #
 # - *Believed* is the verifier's own P(yes) of what it handed over. The tuned PRM means something else by it ("can still end well"), but of a finished picture both questions are the same. Where belief lies
@@ -824,12 +837,14 @@ for ax in fig.axes:
     ax.set_xlim(left=0)
 show(
     fig,
-    alt="Share of right prompts against what the generator is paid, left, and against all seconds, right. "
-    "Left, PRM stands above one picture, at the same price; best of 8 far to the right and, chosen by an ORM, "
-    f"far above. Right, PRM takes {bills_of['PRM'].seconds / bills_of['ORM'].seconds:.0%} of ORM's seconds. "
+    alt="Share of right prompts against what the generator is paid, left, and against "
+    "all seconds, right. Left, PRM stands above one picture, at the same price; best "
+    "of 8 far to the right and, chosen by an ORM, far above. Right, PRM takes "
+    f"{bills_of['PRM'].seconds / bills_of['ORM'].seconds:.0%} of ORM's seconds. "
     + "; ".join(
-        f"{name} {scores[name][0]:.2f} for {bills_of[name].generator_token_passes / len(prompts) / 1000:.1f} "
-        "thousand passes"
+        f"{name} {scores[name][0]:.2f} for "
+        f"{bills_of[name].generator_token_passes / len(prompts) / 1000:.1f} thousand "
+        "passes"
         for name in ("one picture", *results)
     )
     + ".",
@@ -866,8 +881,8 @@ for name in ("prm-zs - single", "prm - single", "prm - orm"):
     print(f"{name:16} {d:+.2f}  ({low:+.2f} to {high:+.2f})")
 
 # %% [markdown]
-# The same order with twenty branches. More prompts and three seeds make the intervals narrow enough to see a gain of PRM over one picture: a few points. Best-of-N gains ten times that from as many
-# candidates.
+# The same picture with twenty branches: PRM near one picture, best-of-N far above. More prompts and three seeds make the intervals narrow enough to see a gain of PRM over one picture: a few points.
+# Best-of-N by a verifier gains about ten times that from as many candidates.
 #
 # ## 7 Is it the verifier, or the search?
 #
@@ -947,7 +962,7 @@ predict(
 
 # %%
 def by_step(p):
-    """Score tables, one a step: the truth of the whole path with the highest P(yes) after that step."""
+    """A score table for each step: the truth of the path with the highest P(yes) after it."""
     picked = p.argmax(1)  # [P, S], of LOOKED paths
     return [
         [(m["tag"], [float(truth[i, k])]) for i, (m, k) in enumerate(zip(prompts, picked[:, s], strict=True))]
@@ -976,11 +991,11 @@ show(
         f"{name}: {', '.join(f'{v[0]:.2f}' for v in values)} by steps 1 to 8"
         for name, values in whole.items()
     )
-    + f". PRM with eight branches reaches {scores['PRM'][0]:.2f}, the judge's choice of five {of_five[0]:.2f}.",
+    + f". PRM with eight branches reaches {scores['PRM'][0]:.2f}, the judge's choice "
+    f"of five {of_five[0]:.2f}.",
 )
-print(
-    "same verifier, whole paths by the last step - PRM: {:+.2f} ({:+.2f} to {:+.2f})".format(*same_verifier)
-)
+d, low, high = same_verifier
+print(f"same verifier, whole paths by the last step - PRM: {d:+.2f} ({low:+.2f} to {high:+.2f})")
 
 # %% [markdown]
 # So it is the **search**. The verifier that PRM asks is a good one: given finished whole paths, it picks nearly as well as the judge, and that from five candidates where PRM had eight. PRM spends it on a bad question. It takes its candidates
@@ -999,7 +1014,7 @@ print(
 #
 # - A step can be judged only by *where it leads*. Rollouts measure that; the label "any of four" says at early steps how easy the prompt is.
 # - Accuracy over prompts is not what a search needs. It needs ranking within a state, and branches that differ in truth.
-# - Early, branches differ and nobody can see it. Late, it can be seen and there is little left. In between PRM gains a few points at most.
+# - Early, branches differ and nobody can see which is the better one. Late, it can be seen and there is little left to choose. PRM gains a few points at most.
 # - The same verifier on whole paths does very well. Search and verifier must fit.
 
 # %%

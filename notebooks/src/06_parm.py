@@ -36,7 +36,8 @@ generator, judge = load("generator"), load("judge")
 verifier, outcome_verifier = load("verifier", weights="parm"), load("verifier", weights="orm")
 STEPS, N, SEED = generator.config.steps, 20, 0
 clear, promising = verifier.thresholds
-print(f"it answers {', '.join(verifier.questions)};  clear from {clear}, promising from {promising}")
+print(f"it answers {', '.join(verifier.questions)};")
+print(f"clear from P(yes) {clear}, promising from {promising}")
 
 # %% [markdown]
 # ## 1 Neither at the end only, nor at every step
@@ -89,7 +90,8 @@ from cotlib.interfaces import CLARITY, FINAL, POTENTIAL
 
 
 def asked_everywhere(prompt, path):
-    """One path drawn to its end: (pictures [S, 3, 64, 64], clarity [S], potential [S], final, right)."""
+    """One path drawn to its end:
+    (pictures [S, 3, 64, 64], clarity [S], potential [S], final, right)."""
     steps = list(run_steps(generator, [prompt["prompt"]], [path], SEED))
     pictures = generator.decode(torch.cat([step.codes for step in steps]))
     texts = [prompt["prompt"]] * len(pictures)
@@ -104,14 +106,16 @@ for path in (0, 1):
     show(
         asked_strip(pictures, clarity, potential, clear=clear, promising=promising, final=final, right=right),
         alt=f'Path {path + 1} of "{example["prompt"]}": clarity goes from {clarity[0]:.2f} to '
-        f"{clarity[-1]:.2f} over the {STEPS} steps, potential from {potential[0]:.2f} to {potential[-1]:.2f}; "
-        f"it ends {'right' if right else 'wrong'}. Dark fields count as yes; the first clear guess is framed.",
+        f"{clarity[-1]:.2f} over the {STEPS} steps, potential from {potential[0]:.2f} to "
+        f"{potential[-1]:.2f}; it ends {'right' if right else 'wrong'}. Blue fields count as yes; "
+        "the first clear guess is framed.",
     )
 
 # %% [markdown]
 # Read the two rows of numbers against the pictures. Clarity speaks of the *picture*: does it show what it will show at the end? Potential
 # speaks of the *path*: where will it end? A smeared picture may well have potential, and a crisp picture of the wrong thing is perfectly clear.
-# Dark fields count as yes. PARM would ask for the potential once, under the framed picture.
+# PARM would ask for the potential once, under the framed picture. And look at the last column: a finished picture is clear by definition, but for path 1 CLARITY does not say so. It can be
+# wrong, too.
 #
 # ## 2 All answers about 60 prompts
 #
@@ -128,8 +132,9 @@ from cotlib.search.paths import Drawn, candidates, decode, run_paths
 
 @dataclass
 class Record:
-    """All about the N paths of one prompt, S steps: codes [N, S, 64]; P(yes) [N, S] of each question, FINAL asked of
-    unfinished pictures as well; ORM's P(yes) [N] and the judge's verdicts [N] for the finished ones."""
+    """All about the N paths of one prompt, S steps: codes [N, S, 64]; P(yes) [N, S] of
+    each question, FINAL asked of unfinished pictures as well; ORM's P(yes) [N] and the
+    judge's verdicts [N] for the finished ones."""
 
     prompt: dict
     codes: torch.Tensor
@@ -194,8 +199,8 @@ EVERY = 4  # every fourth path is enough here
 
 @torch.no_grad()
 def look_again(record):
-    """Of every fourth path: bool [N / EVERY, S], whether a guess shows the things of the finished picture, by the judge's
-    detector; and ORM's FINAL of each guess (for section 8)."""
+    """Of every fourth path: bool [N / EVERY, S], whether a guess shows the things of the
+    finished picture, by the judge's detector; ORM's FINAL of each guess (for section 8)."""
     guesses = generator.decode(record.codes[::EVERY].flatten(0, 1))
     things = [set_of(things_of(seen, record.prompt["tag"])) for seen in judge.detect(guesses)]
     same = [t == things[i // STEPS * STEPS + STEPS - 1] for i, t in enumerate(things)]
@@ -214,17 +219,19 @@ ax.plot(steps, share, label="clear in truth")
 ax.plot(
     steps, (said_clear >= clear).mean((0, 1)), linestyle="--", label=f"verifier says so (P(yes) ≥ {clear})"
 )
-first = np.stack([np.maximum.accumulate(r.clarity >= clear, axis=1).mean(0) for r in records]).mean(0)
-ax.plot(steps, first, linestyle=":", label="paths that had a clear step by then")
+first = np.maximum.accumulate(said_clear >= clear, axis=2).mean((0, 1))
+ax.plot(steps, first, linestyle=":", label="paths called clear by then")
 ax.axvspan(0.5, verifier.ask_from + 0.5, color="C6", alpha=0.08)
-ax.set(xlabel="step", ylabel="share of guesses", ylim=(-0.02, 1.04), xlim=(0.5, STEPS + 0.5), xticks=steps)
+ax.set(xlabel="step", ylabel="share", ylim=(-0.02, 1.04), xlim=(0.5, STEPS + 0.5), xticks=steps)
 ax.legend(loc="lower right")
 show(
     fig,
-    alt=f"Solid line: hardly any guess is clear in truth after step 1 ({share[0]:.2f}), {share[half - 1]:.2f} "
-    f"are at step {half}, {share[-2]:.2f} one step before the end. The dashed line, what the verifier calls "
-    f"clear, lies far above it: {(said_clear >= clear).mean((0, 1))[2]:.2f} at step 3; so does the dotted one, "
-    "paths that were called clear at least once. The grey band marks the steps at which CLARITY is not asked.",
+    alt=f"Solid line: hardly any guess is clear in truth after step 1 ({share[0]:.2f}), "
+    f"{share[half - 1]:.2f} are at step {half}, {share[-2]:.2f} one step before the end. The "
+    "dashed line, what the verifier calls clear, lies far above it: "
+    f"{(said_clear >= clear).mean((0, 1))[2]:.2f} at step 3; so does the dotted one, paths that "
+    "were called clear at least once. The grey band marks the steps at which CLARITY is not "
+    "asked.",
 )
 
 # %% [markdown]
@@ -256,7 +263,7 @@ show(
 # %%
 def my_three_tasks(clarity, potential, final, clear, promising):
     """(chosen path, stopped [n]): the step at which each path stops, or -1."""
-    ...  # first clear step of each path; potential there; who is left; final, or a fallback
+    ...  # first clear step of each path; potential there; who is left; final
 
 
 check("three_tasks", my_three_tasks)
@@ -270,7 +277,7 @@ from cotlib.search.replay import NEVER, Bill, best_of_n_bill, first_clear, parm_
 
 
 def replay(record, clear=clear, promising=promising, ask_from=verifier.ask_from, paths=N):
-    """(chosen path, stopped [paths], Bill) of PARM on a record, with the first `paths` of its paths."""
+    """(chosen path, stopped [paths], Bill) of PARM on a record's first `paths` paths."""
     clarity, potential, final = (a[:paths] for a in (record.clarity, record.potential, record.final[:, -1]))
     chosen, stopped = three_tasks(clarity, potential, final, clear, promising, ask_from)
     return chosen, stopped, parm_bill(clarity, clear, ask_from, chosen, stopped)
@@ -303,7 +310,7 @@ def search(record, **options):
 
 
 def both(record):
-    """(PARM's outcome, its ledger, best-of-N's): one after the other, so that their seconds can be compared."""
+    """(PARM's outcome, its ledger, best-of-N's), one after the other, as both are timed."""
     whole = Ledger()
     orm(generator, [record.prompt["prompt"]], N, SEED, whole, verifier=verifier)
     return *search(record), whole
@@ -313,23 +320,23 @@ searched = list(progress(on_all_cores(both, real), f"PARM and best of {N}, promp
 
 # %%
 drop_counts = [sum(path.stopped is not None for path in outcome.paths[0]) for outcome, _, _ in searched]
-mixed = min(
-    range(len(real)), key=lambda i: abs(drop_counts[i] - N // 2)
-)  # the most even split makes the best picture
+# the most even split makes the best picture
+mixed = min(range(len(real)), key=lambda i: abs(drop_counts[i] - N // 2))
 record, outcome = real[mixed], searched[mixed][0]
 entries = tree(outcome, 0)
 dropped = [e for e in entries if e["stopped"] is not None]
 good = sum(bool(record.right[e["path"]]) for e in dropped)
 show(
     path_tree_figure(entries, STEPS, right=record.right, title=record.prompt["prompt"]),
-    alt=f"Twenty lines, one a path, run from left to right; {len(dropped)} end early in a red square where "
-    f"POTENTIAL said no, and {good} of these would have ended right. The others go on, and FINAL picks path "
-    f"{outcome.chosen[0] + 1}, which is {'right' if record.right[outcome.chosen[0]] else 'wrong'}.",
+    alt=f"Twenty lines, one a path, run from left to right; {len(dropped)} end early in a red "
+    f"square where POTENTIAL said no, and {good} of these would have ended right. The others go "
+    f"on, and FINAL picks path {outcome.chosen[0] + 1}, which is "
+    f"{'right' if record.right[outcome.chosen[0]] else 'wrong'}.",
 )
 
 # %% [markdown]
 # (Of the six prompts this is the one with the most even split.) Each line is a path. A yellow disc says that CLARITY was asked there and said no. A diamond or a square says that it said yes, and POTENTIAL was asked, with
-# its number: a green diamond goes on, a red square stops. The white area to the right of a red square is what is saved. The dots at the right edge
+# its number: a green diamond goes on, a red square stops. What is empty to the right of a red square is saved. The marks at the right edge (disc right, cross wrong)
 # come from the judge, for all paths drawn to their ends; the search does not see them.
 #
 # And these are the pictures at which the paths were dropped:
@@ -345,9 +352,9 @@ if dropped:
         marks=[bool(record.right[e["path"]]) for e in dropped],
         columns=min(10, len(dropped)),
         tile=0.9,
-        alt=f"The {len(dropped)} pictures at which paths were dropped, most of them still smeared, each with "
-        f"its potential; the mark says how the path would have ended: {good} right, {len(dropped) - good} "
-        "wrong.",
+        alt=f"The {len(dropped)} pictures at which paths were dropped, most of them still smeared, "
+        f"each with its potential; the mark says how the path would have ended: {good} right, "
+        f"{len(dropped) - good} wrong.",
     )
 
 # %%
@@ -361,7 +368,8 @@ def explored(record, outcome):
     return Explored(record.prompt["prompt"], tree(outcome, 0), guesses, record.right)
 
 
-in_turn = sorted(range(len(real)), key=lambda i: i != mixed)  # the prompt of the figure first
+# the prompt of the figure first
+in_turn = sorted(range(len(real)), key=lambda i: i != mixed)
 tree_explorer([explored(real[i], searched[i][0]) for i in in_turn])
 
 # %% [markdown]
@@ -400,7 +408,8 @@ print(f"the replay chooses the same path for {same_choice} of {len(real)} prompt
 
 # %%
 def my_keep_rows(go_on, codes, masked, uniforms, text):
-    """(codes, masked, uniforms, text) of the rows that go on. Shapes [B, N], [B, N], [B, S, N], [B, T, D]."""
+    """(codes, masked, uniforms, text) of the rows that go on.
+    Shapes [B, N], [B, N], [B, S, N], [B, T, D]."""
     ...
 
 
@@ -487,8 +496,8 @@ reveal("06-seconds", round(100 * seconds_share))
 # %%
 predict(
     "06-ask",
-    f"Asked from step 1 on instead of step {verifier.ask_from + 1}: for how many of {len(prompts)} prompts is "
-    "another path chosen?",
+    f"Asked from step 1 on instead of step {verifier.ask_from + 1}: for how many of {len(prompts)} "
+    "prompts is another path chosen?",
     low=0,
     high=len(prompts),
 )
@@ -516,7 +525,8 @@ print(f"really run from step 1 on {len(few)} prompts: {asked} questions,")
 print(f"the replay counts {told}; same choice {agree} times")
 for name, runs in (("default", played), ("from step 1", early)):
     print(
-        f"{name:12} right in {sum(bool(r.right[k]) for r, (k, _, _) in zip(records, runs, strict=True))} of "
+        f"{name:12} right in "
+        f"{sum(bool(r.right[k]) for r, (k, _, _) in zip(records, runs, strict=True))} of "
         f"{len(records)} prompts"
     )
 
@@ -528,13 +538,13 @@ for name, runs in (("default", played), ("from step 1", early)):
 #
 # Now the truth. Six ways to hand over one picture a prompt, all from the *same* 60 times twenty paths:
 #
-# - **one picture:** the mean over all twenty, no choice;
-# - **log-probability:** the generator's own confidence;
+# - **one picture** (`single`): the mean over all twenty, no choice;
+# - **log-probability** (`logprob`): the generator's own confidence;
 # - **ORM:** the fine-tuned outcome verifier of notebook 04;
-# - **best of N by PARM's FINAL:** no path stops, the same network as PARM's third task chooses. This is the control: it separates *what stopping does* from
+# - **best of N by PARM's FINAL** (`parm final`): no path stops, the same network as PARM's third task chooses. This is the control: it separates *what stopping does* from
 #   *who chooses*;
 # - **PARM**;
-# - **the judge picks:** the bound.
+# - **the judge picks** (`oracle`): the bound.
 
 # %%
 predict(
@@ -596,7 +606,7 @@ reveal(
 
 # %% [markdown]
 # Any choice by a verifier is worth far more than the generator's own confidence. But **PARM is not better than best of 20 by its own FINAL.** The estimate is even below
-# zero, and the interval leaves room for a small loss or none. In the paper PARM is clearly ahead of the fine-tuned ORM (section 1). Why not here?
+# zero, and the interval leaves room for a clear loss as well as for none. In the paper PARM is four points ahead of the fine-tuned ORM (section 1). Why not here?
 #
 # Compare the last line of the table with the two best-of-N lines. There is nearly nothing left to gain: FINAL finds a right picture in nearly every prompt that has
 # one. An outcome verifier that is nearly always right can only lose when paths are taken from it. In the paper the outcome verifier is far from that (section 1), and a
@@ -611,8 +621,8 @@ reveal(
 # %%
 predict(
     "06-clear-stop",
-    "Of the paths that were stopped at a guess that was clear in truth, what percentage would have ended "
-    "right?",
+    "Of the paths that were stopped at a guess that was clear in truth, what percentage would have "
+    "ended right?",
     low=0,
     high=100,
     unit="%",
@@ -706,8 +716,8 @@ truth["weak"], truth["weak, stopped"] = right[index, weak.argmax(1)], right[inde
 for name in ("weak", "weak, stopped"):
     mean, low, high = bootstrap_interval(as_rows(truth[name]))
     print(
-        f"{'zero-shot FINAL' if name == 'weak' else '... among the promising':24} {mean:.3f}   {low:.3f} to "
-        f"{high:.3f}"
+        f"{'zero-shot FINAL' if name == 'weak' else '... among the promising':24} {mean:.3f}   "
+        f"{low:.3f} to {high:.3f}"
     )
 weak_gain = paired_difference(as_rows(truth["weak, stopped"]), as_rows(truth["weak"]))
 print("difference               {:+.3f}   {:+.3f} to {:+.3f}".format(*weak_gain))
@@ -772,11 +782,11 @@ for name in ("orm", "parm final"):
     }
 show(
     cost_chart(results, curves=curves),
-    alt="Truth against cost, left in token passes, right in seconds of a core. On the left PARM needs fewer "
-    "passes than the three that draw all paths, and stands a little below the curves, which show best of N with "
-    f"fewer candidates. Right: PARM {table['parm'][0]:.2f}, best of 20 by its FINAL "
-    f"{table['parm final'][0]:.2f}, ORM {table['orm'][0]:.2f}, one picture {table['single'][0]:.2f}, the bound "
-    f"{table['oracle'][0]:.2f}.",
+    alt="Truth against cost, left in token passes, right in seconds of a core. On the left PARM "
+    "needs fewer passes than the three that draw all paths, and stands a little below the curves, "
+    f"which show best of N with fewer candidates. Right: PARM {table['parm'][0]:.2f}, best of 20 "
+    f"by its FINAL {table['parm final'][0]:.2f}, ORM {table['orm'][0]:.2f}, one picture "
+    f"{table['single'][0]:.2f}, the bound {table['oracle'][0]:.2f}.",
 )
 
 # %% [markdown]
@@ -842,7 +852,6 @@ print(f"in {lost_half} of {len(records)} prompts all right paths were stopped")
 # ### All strategies
 #
 # Some strategies are missing here, PRM above all. The next cell reads a **stored result**: all strategies on the same test prompts, in a run of its own, made by `python -m cotlib table search`.
-# (ORM, PARM and halving were timed together, later and on a faster machine: compare their seconds with each other, and those of the others among themselves.)
 
 # %%
 from cotlib.errors import UserError
@@ -867,9 +876,12 @@ if long:
         print("{:14} {:+.3f}   {:+.3f} to {:+.3f}".format(name, *long["differences"][name]))
     for k in ("8", "12", "16", "20"):
         print("ORM with {:>2} candidates   {:.3f}   {:.3f} to {:.3f}".format(k, *long["by_n"]["orm"][k]))
+    prm_cost, orm_cost = (cost_of(long["strategies"][name], name) for name in ("prm", "orm"))
     show(
         cost_chart(long["strategies"], names=shown),
-        alt="Stored result, truth against cost. PRM is cheap in passes, not in seconds, and close to one "
+        alt="Stored result, truth against cost. PRM takes "
+        f"{prm_cost['passes'] / orm_cost['passes']:.0%} of ORM's passes and "
+        f"{prm_cost['seconds'] / orm_cost['seconds']:.0%} of its seconds, and is close to one "
         "picture; PARM and halving stand to the left of the ORM, halving as high, PARM below: "
         + ", ".join(f"{name} {long['strategies'][name]['overall']:.2f}" for name in shown)
         + ".",
@@ -877,7 +889,7 @@ if long:
 
 # %% [markdown]
 # Read it like your own run. On the left PRM looks like a bargain: hardly more passes than one picture. On
-# the right it has moved next to the others (compare it with ORM zero-shot): its bill is the verifier's. PARM moves the same way, less far. Among the printed lines, compare PARM with ORM at fewer candidates: twelve of them cost about
+# the right much of that is gone: its bill is the verifier's and the decoder's. PARM moves the same way, less far. Among the printed lines, compare PARM with ORM at fewer candidates: twelve of them cost about
 # what PARM's passes cost.
 #
 # ## 8 Do the answers mean what they say?
@@ -886,7 +898,7 @@ if long:
 # counts. For CLARITY and POTENTIAL it does, since a fixed number decides.
 
 # %%
-from cotlib.lab.verifier_figures import reliability_figure
+from cotlib.lab.verifier_figures import interval_over, reliability_figure
 from cotlib.verifying.calibration import balanced_accuracy, calibration_error, ranking
 
 asked_from = slice(verifier.ask_from, None)
@@ -901,17 +913,16 @@ answers = {
 errors = {name: calibration_error(*pair) for name, pair in answers.items()}
 show(
     reliability_figure(answers),
-    alt="Share of yes in truth against P(yes) for the three questions. CLARITY follows the diagonal, "
-    "POTENTIAL lies above it where P(yes) is small, FINAL jumps about where it has few answers; the counts "
-    "below show that POTENTIAL and FINAL mostly say nearly 0 or nearly 1. Calibration errors: "
-    + ", ".join(f"{name} {value:.2f}" for name, value in errors.items())
-    + ".",
+    alt="Share of yes in truth against P(yes) for the three questions. CLARITY follows the "
+    "diagonal, POTENTIAL lies above it where P(yes) is small, FINAL jumps about where it has few "
+    "answers; the counts below show that POTENTIAL and FINAL mostly say nearly 0 or nearly 1. "
+    "Calibration errors: " + ", ".join(f"{name} {value:.2f}" for name, value in errors.items()) + ".",
 )
 for name, pair in answers.items():
     print(f"{name:28} balanced accuracy {balanced_accuracy(*pair):.2f}")
 
 # %% [markdown]
-# - **CLARITY** lies on the diagonal: it means what it says. And yet it is of little use, as its balanced accuracy shows (the mean of the shares of clear and unclear guesses recognised; one
+# - **CLARITY** lies on the diagonal: it means what it says. And yet it is of limited use, as its balanced accuracy shows (the mean of the shares of clear and unclear guesses recognised; one
 #   half is chance). Calibrated is not the same as sharp: it often says one half, honestly.
 # - **POTENTIAL**, at the first step that is *called* clear, is too sure of its no. Of the paths to which it gives next to nothing a fair share ends right all the same. These are the paths that
 #   were stopped too early.
@@ -931,48 +942,55 @@ for name, pair in answers.items():
 # %%
 predict(
     "06-untrained",
-    "ORM's FINAL of the guesses after step 2: what is its mean P(yes)? (POTENTIAL's is about the share that "
-    "ends right.)",
+    "ORM's FINAL of the guesses after step 2: what is its mean P(yes)? (POTENTIAL's is about the "
+    "share that ends right.)",
     low=0.0,
     high=1.0,
 )
 
 # %%
-some_right = is_right[some]
-texts = np.repeat([r.prompt["prompt"] for r in records], N // EVERY)
-lines = {"POTENTIAL": potential_all[some], "FINAL of ORM": orm_early}
-ranks = {
-    name: [ranking(v[..., s].ravel(), some_right.ravel(), texts) for s in range(STEPS)]
-    for name, v in lines.items()
-}
+some_right, p, o = is_right[some], "POTENTIAL", "FINAL of ORM"
+lines = {p: potential_all[some], o: orm_early}  # [60, 5, S] each
+count = some_right.sum(1) * (~some_right).sum(1)  # pairs (right, wrong) of each prompt
+one = [0] * (N // EVERY)
+won = {}  # [60, S]: in how many of its pairs the right path is above the wrong one
+for name, values in lines.items():
+    shares = [[ranking(v, r, one) for v in mine.T] for mine, r in zip(values, some_right, strict=True)]
+    won[name] = count[:, None] * np.nan_to_num(shares)
+ranks = {name: hits.sum(0) / count.sum() for name, hits in won.items()}
 means = {name: values.mean((0, 1)) for name, values in lines.items()}
-fig, (left_ax, right_ax) = plt.subplots(1, 2, layout="constrained", figsize=(9.2, 3.2))
-for name, dash in (("POTENTIAL", "-"), ("FINAL of ORM", "--")):
+fig, (left_ax, right_ax) = plt.subplots(1, 2, layout="constrained", figsize=(8.2, 3.2))
+for name, dash in ((p, "-"), (o, "--")):
     left_ax.plot(steps, ranks[name], linestyle=dash, label=name)
     right_ax.plot(steps, means[name], linestyle=dash, label=f"{name}, mean P(yes)")
 left_ax.axhline(0.5, color="C6", linewidth=0.8, marker="", label="chance")
-left_ax.set(xlabel="step", xticks=steps, ylim=(0.35, 1.02), title="right ranked above wrong")
+left_ax.set(xlabel="step", xticks=steps, ylim=(0.1, 1.02), title="right ranked above wrong")
 right_ax.axhline(some_right.mean(), color="C6", linestyle=":", marker="", label="share that ends right")
 right_ax.set(xlabel="step", xticks=steps, ylim=(0, 1), title="mean answer, every fourth path")
 for ax in (left_ax, right_ax):
     ax.legend(loc="lower right")
-p, o = "POTENTIAL", "FINAL of ORM"
 show(
     fig,
-    alt=f"Left: both rank better from step to step, and alike from step 4 on: from {ranks[p][1]:.2f} and "
-    f"{ranks[o][1]:.2f} at step 2 to {ranks[p][-1]:.2f} and {ranks[o][-1]:.2f} at the end. Right: at step 2 "
-    f"the mean answer of POTENTIAL is {means[p][1]:.2f}, of ORM's FINAL {means[o][1]:.2f}; "
-    f"{some_right.mean():.2f} end right.",
+    alt=f"Left: both rank better towards the end, and alike from step 4 on: from {ranks[p][1]:.2f} "
+    f"and {ranks[o][1]:.2f} at step 2 to {ranks[p][-1]:.2f} and {ranks[o][-1]:.2f} at the end. "
+    f"Right: at step 2 the mean answer of POTENTIAL is {means[p][1]:.2f}, of ORM's FINAL "
+    f"{means[o][1]:.2f}; {some_right.mean():.2f} end right.",
 )
+print(f"right above wrong, {p} minus {o} ({count.sum()} pairs, 95 % over prompts)")
+for s in range(STEPS):
+    difference = interval_over(
+        lambda a, b, n, _: (a - b).sum() / n.sum(), range(len(records)), won[p][:, s], won[o][:, s], count
+    )
+    print("   step {}   {:+.2f}   {:+.2f} to {:+.2f}".format(s + 1, *difference))
 for name, values in lines.items():
     print(
-        f"of all guesses of step 2, {name} gives {(values[..., 1] < promising).mean():.0%} less than "
-        f"{promising}"
+        f"of all guesses of step 2, {name} gives {(values[..., 1] < promising).mean():.0%} less "
+        f"than {promising}"
     )
 reveal("06-untrained", round(float(means[o][1]), 2))
 
 # %% [markdown]
-# Its *order* suffers little: somewhat in the first steps, hardly from the fourth on. (No intervals are drawn; those of notebook 05 are wider than these differences.) Its *level* is far off at first: it takes a smear for a mistake. Choosing the best of several would not mind; a
+# Its *order* is hardly worse than POTENTIAL's: somewhat behind at steps 2 and 3, level from step 4 on, and each interval of the difference holds zero. Its *level* is far off at first: it takes a smear for a mistake. Choosing the best of several would not mind; a
 # threshold does, as the printed shares show. What POTENTIAL has learnt beyond FINAL is chiefly this: that an unfinished picture may still be saved.
 #
 # ## 9 What the thresholds trade
@@ -1014,18 +1032,18 @@ show(
         limit=MOST_PASSES,
         curves={test: [f for f in fewer if f[0] > start]},
     ),
-    alt="Each line is one value of clear; along it promising grows from right to left, and most lines fall to "
-    "the left. The two highest values of clear lie apart, at the lower right. The ringed pair, clear "
-    f"{picked['clear']} and promising {picked['promising']}, is right in {picked['truth']:.2f} of the "
-    "development prompts. On the test prompts the grey curve shows best-of-N with fewer candidates at the "
-    "same passes; most pairs lie at or below it.",
+    alt="Each line is one value of clear; along it promising grows from right to left, and most "
+    "lines fall to the left. The two highest values of clear lie apart, at the lower right. The "
+    f"ringed pair, clear {picked['clear']} and promising {picked['promising']}, is right in "
+    f"{picked['truth']:.2f} of the development prompts. On the test prompts the grey curve shows "
+    "best-of-N with fewer candidates at the same passes; most pairs lie at or below it.",
 )
 above = max(
     row["truth"] - np.interp(row["passes"], [f[0] for f in fewer], [f[1] for f in fewer]) for row in here
 )
 print(
-    f"chosen: clear {picked['clear']}, promising {picked['promising']}; right in {picked['truth']:.3f} of the "
-    "development prompts"
+    f"chosen: clear {picked['clear']}, promising {picked['promising']}; right in "
+    f"{picked['truth']:.3f} of the development prompts"
 )
 print(f"for {picked['passes']:.0%} of the passes, and in {table['parm'][0]:.3f} of these test prompts")
 print(f"the luckiest of {len(here)} pairs lies {above:+.3f} above best-of-fewer on these")
@@ -1067,8 +1085,8 @@ print(contest.report())
 # %%
 show(
     contest_figure(contest),
-    alt="Ten prompts with six candidates each, ticks for right and crosses for wrong ones; below the pictures "
-    "who picked what: "
+    alt="Ten prompts with six candidates each, ticks for right and crosses for wrong ones; below "
+    "the pictures who picked what: "
     + ", ".join(
         f"{name} {hits:.0f} right" for name, hits in contest.scores().items() if name != "blind choice"
     )
@@ -1084,7 +1102,7 @@ show(
 # - PARM asks three questions where each can be answered: clarity of every step, potential once, final at the end.
 # - Stopping is exact: those that go on draw what they would have drawn. A search can be replayed on written answers, with any thresholds, for nothing.
 # - Passes are not seconds. What stopping saves at the generator, asking spends at the verifier.
-# - Where a guess is clear, its potential is certain. Knowing *when* it is clear is the hard part, since that is a question about the future.
+# - Where a guess is clear, its potential is nearly certain. Knowing *when* it is clear is the hard part, since that is a question about the future.
 # - Compare the paths of a prompt with each other rather than with a threshold: successive halving is right as often as best of 20, for about two thirds of its passes. It is not PARM any more, and needs no CLARITY.
 # - With an outcome verifier that is nearly always right, stopping cannot improve the choice. The rival is not best of 20 but best of as many as the same compute buys. The paper's gain of PARM over ORM does *not*
 #   come back in this world.

@@ -106,7 +106,7 @@ reveal("08-mixed", counts["prompts"] - counts["all_right"] - counts["all_wrong"]
 
 # %%
 def my_pair_up(pictures, most):
-    """(rows of the chosen pictures, rows of the rejected ones), two lists of the same length."""
+    """(rows of the chosen, rows of the rejected pictures), two lists of one length."""
     ...  # rows by prompt; right and wrong ones; zip
 
 
@@ -127,9 +127,9 @@ show(
         generator.decode(pairs.rejected[some]),
         differing[some],
     ),
-    alt="The first pair of each of six prompts: a right picture above, a wrong one of the same prompt below, "
-    f"and, dark, the places where their codes differ, {differing[some].sum(1).min()} to "
-    f"{differing[some].sum(1).max()} of 64.",
+    alt="The first pair of each of six prompts: a right picture above, a wrong one of the same "
+    f"prompt below, and, dark, the places where their codes differ, {differing[some].sum(1).min()} "
+    f"to {differing[some].sum(1).max()} of 64.",
 )
 
 # %% [markdown]
@@ -168,7 +168,8 @@ for name, title in (("dpo", "first round, drawn by the base"), ("dpo-iter", "sec
 # $$p^*(x)=\tfrac1Z\,p_{\text{ref}}(x)\,e^{r(x)/\beta}$$
 
 # %%
-reference = torch.tensor([0.10, 0.20, 0.25, 0.22, 0.14, 0.07, 0.02]).log()  # log-probabilities of the places
+# log-probabilities of the places
+reference = torch.tensor([0.10, 0.20, 0.25, 0.22, 0.14, 0.07, 0.02]).log()
 reward = torch.tensor([0.0, 0.2, 0.1, 0.7, 1.0, 0.8, 0.3])
 BETA = 0.5
 
@@ -192,7 +193,7 @@ print(
 # **Step 3, compare.** Nobody gives us rewards, only comparisons. The usual model of a comparison is that of Bradley and Terry: the chosen picture $c$ beats the rejected one $d$ with probability
 # $\sigma(r(c)-r(d))$, where $\sigma(z)=1/(1+e^{-z})$. Put step 2 in. The unknown $\log Z$ is the same on both sides, and cancels. What is left is the **margin**
 #
-# $$m=\Big[\log p(c)-\log p(d)\Big]-\Big[\log p_{\text{ref}}(c)-\log p_{\text{ref}}(d)\Big],\qquad P(c \text{ beats } d)=\sigma(\beta m)$$
+# $$m=\Big[\log p(c)-\log p(d)\Big]-\Big[\log p_{\text{ref}}(c)-\log p_{\text{ref}}(d)\Big],\quad P(c \text{ beats } d)=\sigma(\beta m)$$
 #
 # **Step 4, make the comparisons likely.** The loss is minus the log of that probability, averaged over the pairs (Rafailov et al., arXiv 2305.18290, equation 7):
 #
@@ -203,7 +204,8 @@ print(
 # %%
 from cotlib.align.dpo import dpo_loss
 
-odds = torch.sigmoid(reward[:, None] - reward[None]).fill_diagonal_(0)  # [c, d]: how often c beats d
+# [c, d]: how often c beats d
+odds = torch.sigmoid(reward[:, None] - reward[None]).fill_diagonal_(0)
 times = (2000 * odds / odds.sum()).round().long().flatten()
 won, lost = (torch.cartesian_prod(torch.arange(7), torch.arange(7)).repeat_interleave(times, 0)).T
 knobs = torch.zeros(7, requires_grad=True)  # a knob for each place
@@ -236,9 +238,9 @@ ax.set(xlabel="place", ylabel="probability", xticks=range(7))
 ax.legend()
 show(
     fig,
-    alt="Seven places, three bars each. The reference mostly draws places 1 to 3; the closed form moves that "
-    "to places 3 and 4, where the reward is high, and so does the policy found by DPO from comparisons alone: "
-    f"the largest difference of the two is {off:.3f}.",
+    alt="Seven places, three bars each. The reference mostly draws places 1 to 3; the closed form "
+    "moves that to places 3 and 4, where the reward is high, and so does the policy found by DPO "
+    f"from comparisons alone: the largest difference of the two is {off:.3f}.",
 )
 
 # %% [markdown]
@@ -352,7 +354,7 @@ for k, name in enumerate(ways):
     scatter, scatter_margin = (f"{variance**0.5:.1f} nats" for variance in noise[name][:2])
     print(f"{name:26}{scatter:>12}{scatter_margin:>10}{noise[name][2]:26.2f}")
 luck = [a / b for a, b in zip(noise["independent"], noise["shared"], strict=True)]
-print("independent over shared, variances:{:9.1f}{:10.1f}{:21.1f}".format(*luck))
+print("variances, first / second {:12.1f}{:10.1f}{:26.1f}".format(*luck))
 
 # %% [markdown]
 # Not what the story above suggests. Sharing the mask does calm the policy's own difference. But the **reference** sees the same masks, and takes most of that luck out of the margin anyway; and the gradient is nearly as noisy as before. So this flaw costs the paper little.
@@ -368,8 +370,8 @@ print("independent over shared, variances:{:9.1f}{:10.1f}{:21.1f}".format(*luck)
 # %%
 predict(
     "08-live",
-    "Some dozens of updates of DPO on position prompts: by how many points does truth on new position prompts "
-    "change?",
+    "Some dozens of updates of DPO on position prompts: by how many points does truth on new "
+    "position prompts change?",
     low=-10,
     high=40,
     unit="points",
@@ -403,9 +405,9 @@ last = {
 }
 show(
     curves_figure({name: {k: v for k, v in c.items() if k != "truth"} for name, c in curves.items()}),
-    alt="Change of both log-probabilities against the base, and the margin between them, a shaded band that "
-    "opens. With the SFT term the chosen rise and the rejected fall; in pure DPO the chosen stay near zero, "
-    "mostly below, and the rejected fall. At the end: "
+    alt="Change of both log-probabilities against the base, and the margin between them, a shaded "
+    "band that opens. With the SFT term the chosen rise and the rejected fall; in pure DPO the "
+    "chosen stay near zero, mostly below, and the rejected fall. At the end: "
     + "; ".join(
         f"{name}: chosen {e['chosen']:+.1f}, rejected {e['rejected']:+.1f}, margin {e['margin']:.1f} nats"
         for name, e in last.items()
@@ -443,6 +445,8 @@ for name, (rows, _) in truth.items():
     gains[name] = d, d_low, d_high = paired_difference(rows, truth["base"][0])
     gained = "" if name == "base" else f"   {d:+.3f} ({d_low:+.2f} to {d_high:+.2f})"
     print(f"{name:23} {mean:.3f} ({low:.2f} to {high:.2f}){gained}")
+by_sft = paired_difference(*(truth[name][0] for name in live))
+print("with SFT term - pure DPO {:+.3f} ({:+.2f} to {:+.2f})".format(*by_sft))
 reveal("08-live", round(100 * gains["with SFT term"][0], 1))
 
 # %%
@@ -457,13 +461,13 @@ show_images(
     [tests[p]["prompt"].removeprefix("a photo of ") for p, _ in sample] + ["tuned, same dice"] * len(sample),
     marks=[bool(rows[p][1][k]) for rows in (base_rows, new_rows) for p, k in sample],
     columns=len(sample),
-    alt=f"Above the base, below the tuned generator with the same prompts and dice. {len(fixed)} of "
-    f"{len(tests) * TRIES} pictures were wrong and are right now, {len(broken)} the other way round; the last "
-    "two columns show such broken ones.",
+    alt=f"Above the base, below the tuned generator with the same prompts and dice. {len(fixed)} "
+    f"of {len(tests) * TRIES} pictures were wrong and are right now, {len(broken)} the other way "
+    "round; the last two columns show such broken ones.",
 )
 
 # %% [markdown]
-# Both directions occur; more is fixed than broken. (Of the four lines above, look at the intervals: pure DPO alone cannot be told from no gain, nor from the run with the SFT term.)
+# Both directions occur; more is fixed than broken. (Look at the intervals in the table: pure DPO alone cannot be told from no gain. Its last line is the difference that the SFT term makes to truth here: its interval begins at about zero, so it may help.)
 #
 # Is it the *verdicts* that help, or just more training on own pictures? The **control** is the same training with labels exchanged at random. It takes minutes, so it is stored, for all tasks:
 
@@ -487,7 +491,7 @@ for kind, title in (("tuned", "true labels"), ("shuffled", "labels exchanged at 
     print(fill(by_task, 74, initial_indent="   ", subsequent_indent="   "))
 
 # %% [markdown]
-# With false labels truth *falls*: the labels matter. And the gain is nearly all *position*. Other tasks hardly move. (That control was run earlier: shorter than the runs on the cards, and with all places scored.)
+# With false labels truth *falls*: the labels matter. And the gain is nearly all *position*; the other tasks move little, up or down. (That control was run earlier: shorter than the runs on the cards, and with all places scored.)
 #
 # ## 6 Why both can fall
 #
@@ -518,7 +522,7 @@ toy_truth = turned.exp()[:, fits].sum(1)
 
 
 def stop(beta, sft=0.0):
-    """The setting of the knob with the least loss (sft weighs -log p(chosen), as in the network)."""
+    """The setting of the knob with the least loss (sft weighs -log p(chosen))."""
     losses = [
         dpo_loss(p[good], p[bad], reference[good], reference[bad], beta)[0] - sft * p[good].mean()
         for p in turned
@@ -540,9 +544,10 @@ show(
         toy_truth[shown],
         {name: (float(W[i]), marker) for (name, i), marker in zip(stops.items(), "osD*", strict=True)},
     ),
-    alt="One knob, turned to the right: the margin grows all the way. The chosen log-probability rises, turns "
-    "and falls below where it began; the rejected one falls from the start. Truth rises and falls. "
-    + f"The chosen one turns at w {W[up.argmax()]:.2f}. "
+    alt="One knob, turned to the right: the margin grows in a straight line, out of the frame. "
+    f"The chosen log-probability rises, turns (the dot, at w {W[up.argmax()]:.2f}) and falls below "
+    "where it began; the rejected one falls from the start, out of the frame, too. Truth rises "
+    "and falls. "
     + "; ".join(f"{name} stops at w {W[i]:.2f} with truth {toy_truth[i]:.2f}" for name, i in stops.items())
     + ".",
 )
@@ -551,7 +556,7 @@ show(
 # Read it from left to right.
 #
 # - At first everything is as hoped: chosen up, rejected down, truth up.
-# - Then the policy's mean place has moved past the mean place of the *chosen* pictures. From here on turning the knob takes probability from the chosen ones, too. You can see it in the formula:
+# - Then (the dot) the policy's mean place has moved past the mean place of the *chosen* pictures. From here on turning the knob takes probability from the chosen ones, too. You can see it in the formula:
 #   $\frac{d}{dw}\log p_w(c)=c-\mathbb{E}_{p_w}[x]$. Positive as long as the policy's mean lies left of $c$.
 # - The margin does not care: $\frac{d}{dw}\,m=c-d$, always the same.
 # - Where does the probability go? To place 6, which is *more* to the right than anything that was ever chosen, and wrong. It stands in so few pairs that nobody says no.
@@ -621,7 +626,7 @@ for name, (theirs, own) in fresh.items():
         groups[name, group] = interval_over(lambda v, _: v.mean(), of, values.numpy())
         title = "own pictures" if group == "own" else f"{group} ones"
         print(f"{name:25}{title:14}" + "{:+.1f} ({:+.1f} to {:+.1f})".format(*groups[name, group]))
-# how much more the right ones gained than the wrong ones, and the right ones of one net than of the other
+# how much more right ones gained than wrong ones, and right ones of one net than of the other
 apart = interval_over(
     lambda v, hit, _: v[hit].mean() - v[~hit].mean(), owner, fresh["pure DPO"][0].numpy(), ok
 )
@@ -644,7 +649,7 @@ print("right ones, with SFT term - pure DPO  {:+.2f} ({:+.2f} to {:+.2f})".forma
 #
 # ## 7 Beta, and too much of a good thing
 #
-# Beta was the price of distance. In the loss it appears as a scale: at margin $m$ the pull has the weight $\sigma(-\beta m)$. A small beta is content late. In the toy that can be said exactly: the loss depends on $\beta$ and $w$ only through their
+# Beta was the price of distance. In the loss it appears as a scale: at margin $m$ the pull has the weight $\sigma(-\beta m)$. A small beta is satisfied late, at a large margin. In the toy that can be said exactly: the loss depends on $\beta$ and $w$ only through their
 # product, so a tenth of beta turns the knob ten times as far.
 
 # %%
@@ -670,9 +675,9 @@ show(
     fig,
     alt="Left: truth where the loss has its least value, against beta. Without SFT term "
     + ", ".join(f"{b:g}: {toy_truth[i]:.2f}" for b, i in zip(betas, ends["no SFT term"], strict=True))
-    + f"; with it {toy_truth[ends['SFT term 0.2']].min():.2f} to {toy_truth[ends['SFT term 0.2']].max():.2f}. "
-    "Dotted: the reference. Right: without SFT term the distance to the reference falls as beta grows; with "
-    "it the distance stays small.",
+    + f"; with it {toy_truth[ends['SFT term 0.2']].min():.2f} to "
+    f"{toy_truth[ends['SFT term 0.2']].max():.2f}. Dotted: the reference. Right: without SFT term "
+    "the distance to the reference falls as beta grows; with it the distance stays small.",
 )
 by_beta = {b: float(toy_truth[i]) for b, i in zip(betas, ends["no SFT term"], strict=True)}
 reveal("08-beta", max(("0.1", "1", "10"), key=lambda b: by_beta[float(b)]))
@@ -691,13 +696,13 @@ at_peak = int(np.searchsorted(stored["update"], first["metrics"]["updates"]))
 margin_end = float(np.mean(stored["margin"][-5:]))
 show(
     curves_figure({"DPO, stored run": stored}, kept={"DPO, stored run": first["metrics"]["updates"]}),
-    alt=f"Log-probabilities above, truth below. Truth rises from {start_truth:.2f} to {peak:.2f} at update "
-    f"{first['metrics']['updates']} and ends at {end_truth:.2f}, while the margin goes on growing to "
-    f"{margin_end:.1f} nats.",
+    alt=f"Log-probabilities above, truth below. Truth rises from {start_truth:.2f} to {peak:.2f} "
+    f"at update {first['metrics']['updates']} and ends at {end_truth:.2f}, while the margin goes "
+    f"on growing to {margin_end:.1f} nats.",
 )
 print(
-    f"truth on {first['pairs']['held_out']} prompts: best of {len(first['curves']['truth'])} is {peak:.3f}, "
-    f"end {end_truth:.3f}"
+    f"truth on {first['pairs']['held_out']} prompts: best of {len(first['curves']['truth'])} is "
+    f"{peak:.3f}, end {end_truth:.3f}"
 )
 for what in ("loss", "margin", "accuracy"):
     near, end = np.mean(stored[what][at_peak - 4 : at_peak + 1]), np.mean(stored[what][-5:])
@@ -716,8 +721,9 @@ for what in ("loss", "margin", "accuracy"):
 # %%
 second = cards["dpo-iter"]
 print(
-    f"right of all pictures drawn for pairs: base {first['pairs']['right'] / first['pairs']['pictures']:.3f}, "
-    f"DPO {second['pairs']['right'] / second['pairs']['pictures']:.3f}"
+    "right of all pictures drawn for pairs: base "
+    f"{first['pairs']['right'] / first['pairs']['pictures']:.3f}, DPO "
+    f"{second['pairs']['right'] / second['pairs']['pictures']:.3f}"
 )
 for name, card in (("first round", first), ("second round", second)):
     m = card["metrics"]
@@ -765,7 +771,7 @@ different = len(set(ours.tolist())) / len(set(released.tolist()))
 #
 # $$\nabla J=\mathbb{E}_{x\sim p}\big[A(x)\,\nabla\log p(x)\big]$$
 #
-# Make what you drew likelier, in proportion to its **advantage** $A$: how much better it was than expected. "Expected" is the mean reward of the *other* pictures of the same prompt (REINFORCE leave-one-out, RLOO, arXiv 2402.14740). For a picture $k$ of $K$: $A_k=R_k-\frac{1}{K-1}\sum_{j\ne k}R_j$.
+# Make what you drew likelier, in proportion to its **advantage** $A$: how much better it was than expected. "Expected" is the mean reward of the *other* pictures of the same prompt (REINFORCE leave-one-out, RLOO, arXiv 2402.14740). For a picture $k$ of $K$: $A_k=R_k-\frac{1}{K-1}\sum_{j\ne k}R_j$. (In training the price of distance is taken off each $R$ first.)
 #
 # ### Exercise: the advantage · difficulty 1 of 5 · 5 minutes
 #
@@ -853,7 +859,8 @@ def gradients():
 same, moved_by = (with_theirs - plain).abs().max().item(), (with_ours - plain).norm().item()
 print(f"released term {theirs_term:.3f}: changes the gradient by {same}")
 print(
-    f"our term {ours_term:.3f}: changes the gradient by {moved_by:.3g}; DPO's own has length {plain.norm():.3g}"
+    f"our term {ours_term:.3f}: changes the gradient by {moved_by:.3g}; DPO's own has length "
+    f"{plain.norm():.3g}"
 )
 
 # %% [markdown]
@@ -899,7 +906,8 @@ for title, card in seconds.items():
         c = card["curves"]
         begin, end = np.mean(c["reward"][:5]), np.mean(c["reward"][-5:])
         print(
-            f"{title:18} {begin:.3f} -> {end:.3f}, {np.mean(c['spread']):.2f}, {np.mean(c['kl'][-5:]):.1f} nats"
+            f"{title:18} {begin:.3f} -> {end:.3f}, {np.mean(c['spread']):.2f}, "
+            f"{np.mean(c['kl'][-5:]):.1f} nats"
         )
 
 # %% [markdown]
@@ -919,7 +927,8 @@ predict(
 )
 
 # %%
-easy = ("single_object", "two_object", "colors", "position")  # tasks with enough right pictures to compare
+# tasks with enough right pictures to compare
+easy = ("single_object", "two_object", "colors", "position")
 PER = 4
 group = [m for task in easy for m in [m for m in benchmark("test") if m["tag"] == task][:PER]]
 artists = {"base": generator, "DPO": policy}
@@ -948,7 +957,7 @@ measures = {
 
 
 def rows_of_measure(key):
-    """{generator: rows for the statistics}, of the prompts for which all generators have a number."""
+    """{generator: rows for the statistics}, of prompts with a number for all generators."""
     numbers = {name: [getattr(v, key) if v.pairs else None for v, _ in row] for name, row in table.items()}
     usable = [k for k in range(len(group)) if all(row[k] is not None for row in numbers.values())]
     return {name: [("all", [row[k]]) for k in usable] for name, row in numbers.items()}
@@ -970,7 +979,8 @@ lost = {
 }
 show(
     variety_figure(intervals),
-    alt="Variety of right pictures of one prompt, with 95 % intervals over prompts. Times the base's: "
+    alt="Variety of right pictures of one prompt, with 95 % intervals over prompts. Times the "
+    "base's: "
     + "; ".join(
         f"{name}: pixels {ratio['distance'][name]:.2f}, places {ratio['moved'][name]:.2f}, colours "
         f"{ratio['recolored'][name]:.2f}"
@@ -985,9 +995,8 @@ for key, title in measures.items():
 for name, row in table.items():
     print(f"{name:18} right {np.mean([right.float().mean() for _, right in row]):.2f}")
 SECOND = titles["dpo-iter"]
-alike_now = {
-    key: lost[key][SECOND][2] < 0 for key in ("moved", "recolored")
-}  # the whole interval below the base
+# alike: the whole interval below the base
+alike_now = {key: lost[key][SECOND][2] < 0 for key in ("moved", "recolored")}
 answers = {(1, 0): "the places of things", (0, 1): "their colours", (1, 1): "both", (0, 0): "neither"}
 reveal("08-variety", answers[tuple(map(int, alike_now.values()))])
 
@@ -1014,27 +1023,37 @@ score("08")
 small = stop(0.1)
 claims(
     [
-        Claim("DPO on comparisons finds the closed form; largest difference of a probability", off, None, None, 0.02, "<="),
+        Claim("DPO on comparisons finds the closed form; largest difference of a probability",
+              off, None, None, 0.02, "<="),
         Claim("the gradient is the formula's; largest difference", gradient_off, None, None, 1e-5, "<="),
-        Claim("independent masks: the policy's difference varies more than with shared ones, times", luck[0], threshold=1.5),
+        Claim("independent masks: the policy's difference varies more than with shared ones, times",
+              luck[0], threshold=1.5),
         Claim("... but the reference takes that out of the margin, times", luck[1], None, None, 1.5, "<="),
-        Claim("scoring only differing places: the gradient's noise over signal falls, times", noise["shared"][2] / noise["shared, differing places"][2], threshold=1.5),
+        Claim("scoring only differing places: the gradient's noise over signal falls, times",
+              noise["shared"][2] / noise["shared, differing places"][2], threshold=1.5),
         Claim("live DPO opens the margin, nats", last["with SFT term"]["margin"], threshold=0.5),
         Claim("live DPO raises truth on new position prompts, by", *gains["with SFT term"], 0.05),
-        Claim("stored control: true labels beat exchanged ones, by", control["tuned"] - control["shuffled"], threshold=0.03),
+        Claim("stored control: true labels beat exchanged ones, by",
+              control["tuned"] - control["shuffled"], threshold=0.03),
         Claim("the SFT term lifts the chosen pictures, live, by nats", lifted, threshold=0.3),
         Claim("pure DPO, pictures in no pair: wrong ones lose more than right ones, by nats", *apart, 0.0),
         Claim("... and the SFT term lifts the right ones, by nats", *held, 0.25),
-        Claim("one knob, beta 1: the chosen fall while the margin grows, nats", float(up[stops["beta 1"]]), None, None, -0.1, "<="),
+        Claim("one knob, beta 1: the chosen fall while the margin grows, nats",
+              float(up[stops["beta 1"]]), None, None, -0.1, "<="),
         Claim("... and with the SFT term they do not", float(up[stop(1.0, 0.2)]), threshold=0.0),
-        Claim("one knob, beta 0.1: truth ends below its best by", float(toy_truth.max() - toy_truth[small]), threshold=0.5),
+        Claim("one knob, beta 0.1: truth ends below its best by",
+              float(toy_truth.max() - toy_truth[small]), threshold=0.5),
         Claim("stored DPO raises truth on prompts without pairs, by", peak - start_truth, threshold=0.05),
-        Claim("... and has lost some of it at its end, while the margin grew", peak - end_truth, threshold=0.01),
+        Claim("... and has lost some of it at its end, while the margin grew",
+              peak - end_truth, threshold=0.01),
         Claim("the released reward term changes the gradient by", same, None, None, 0.0, "<="),
-        Claim("ours changes it by, times the length of DPO's own", moved_by / plain.norm().item(), threshold=0.01),
+        Claim("ours changes it by, times the length of DPO's own",
+              moved_by / plain.norm().item(), threshold=0.01),
         Claim("the reward's gradient is the exact one; off by a share of", rloo_off, None, None, 0.1, "<="),
         Claim("different pairs in one update, times the released order's", different, threshold=7.9),
-        Claim("after two rounds right pictures differ less in colour, share changes by", *lost["recolored"][SECOND], -0.03, "<="),
-        Claim("... but as much as before in their pixels, DPO over base", ratio["distance"]["DPO"], threshold=0.9),
+        Claim("after two rounds right pictures differ less in colour, share changes by",
+              *lost["recolored"][SECOND], -0.03, "<="),
+        Claim("... but as much as before in their pixels, DPO over base",
+              ratio["distance"]["DPO"], threshold=0.9),
     ]
 )  # fmt: skip

@@ -21,6 +21,7 @@
 # %% tags=["setup"]
 
 # %%
+import textwrap
 import time
 
 import numpy as np
@@ -41,7 +42,6 @@ from cotlib.lab.together_figures import (
     compared,
     compute_matched,
     difference_of,
-    fair_seconds,
     front_figure,
     judges_figure,
     order_figure,
@@ -49,6 +49,7 @@ from cotlib.lab.together_figures import (
     pareto_front,
     published_error,
     row_of,
+    seconds_of,
 )  # fmt: skip
 from cotlib.tables import paper
 from cotlib.world.prompts import benchmark
@@ -58,8 +59,10 @@ judge, template = load("judge"), load("judge", kind="template")
 
 
 def short(name):
-    """A system's name for narrow tables: verifiers that are not called zero-shot are fine-tuned."""
-    return name.replace("iterative", "iter.").replace("fine-tuned ", "").replace("with reflection ", "")
+    """A short name for tables: a verifier not called zero-shot is fine-tuned, PARM++ is the local edit."""
+    for left_out in ("fine-tuned ", "with reflection ", " (local edit)"):
+        name = name.replace(left_out, "")
+    return name.replace("iterative", "iter.").replace("self-correction tuned", "self-correction")
 
 
 def of_each_task(count):
@@ -78,7 +81,8 @@ def of_each_task(count):
 for generator, searches in paper.SEARCHES.items():
     print(f"{generator:18}{', '.join(searches)}")
 print(
-    f"{len(paper.SYSTEMS)} systems; the paper has {sum(paper.published_row(s) is not None for s in paper.SYSTEMS)} of them"
+    f"{len(paper.SYSTEMS)} systems; the paper has "
+    f"{sum(paper.published_row(s) is not None for s in paper.SYSTEMS)} of them"
 )
 
 # %% [markdown]
@@ -98,8 +102,9 @@ live = paper.summarise(parts, paper.PaperPlan(n=SMALL, generators=("base", "dpo"
 wide = 2 + max(len(short(row["name"])) for row in live["rows"])
 print(f"{'for a prompt':{wide}}truth  95 % interval  passes  calls  seconds")
 for row in live["rows"]:
-    spent, (low, high) = row["cost"], wilson(row["overall"] * len(few), len(few))
-    print(f"{short(row['name']):{wide}}{row['overall']:.2f}   {low:.2f} to {high:.2f} {spent['token_passes']:8,}  {spent['verifier_calls']:5.0f}  {spent['seconds']:7.2f}")  # fmt: skip
+    cost, (low, high) = row["cost"], wilson(row["overall"] * len(few), len(few))
+    print(f"{short(row['name']):{wide}}{row['overall']:.2f}   {low:.2f} to {high:.2f}"
+          f" {cost['token_passes']:8,}  {cost['verifier_calls']:5.0f}  {cost['seconds']:7.2f}")  # fmt: skip
 
 # %% [markdown]
 # Look at the intervals. With twelve prompts nearly everything overlaps with nearly everything: this table could be used to "show" almost any order. It is good for one thing, to see that each line can be
@@ -119,7 +124,8 @@ except UserError:
     print("not stored here; `python -m cotlib table` makes it. Until then the small table above stands in.")
 first = table["rows"][0]
 print(
-    f"{len(table['rows'])} systems, {first['prompts']} held-out prompts, N = {first['n']}, seeds {first['seeds']}"
+    f"{len(table['rows'])} systems, {first['prompts']} held-out prompts, N = {first['n']}, seeds "
+    f"{first['seeds']}"
 )
 widest = max(table["rows"], key=lambda row: np.diff(row["ci95"])[0])
 print(f"the widest interval: {widest['ci95'][0]:.3f} to {widest['ci95'][1]:.3f} ({widest['name']})")
@@ -141,8 +147,10 @@ predict(
 best = max(table["rows"], key=lambda row: row["overall"])
 show(
     paper_table_figure(table),
-    alt=f"All {len(names)} systems in blocks by generator: left the paper's overall score, in the middle ours with interval, right the seconds a prompt costs. "
-    f"Ours are highest for {best['name']} ({best['overall']:.2f}), and {first['overall']:.2f} for one picture of the base.",
+    alt=f"All {len(names)} systems in blocks by generator: left the paper's overall score, in the "
+    "middle ours with interval, right the seconds a prompt costs. Ours are highest for "
+    f"{best['name']} ({best['overall']:.2f}), and {first['overall']:.2f} for one picture of the "
+    "base.",
 )
 kinds = {
     "one picture, base": lambda row: row["search"] == "single" and row["generator"] == "base",
@@ -156,7 +164,7 @@ for kind, fits in kinds.items():
     row = max(filter(fits, table["rows"]), key=lambda row: row["overall"])
     top[kind] = row["generator"], row["search"]
     print(
-        f"   {kind:25}{row['overall']:.3f} ({row['ci95'][0]:.3f} to {row['ci95'][1]:.3f})   {short(row['name'])}"
+        f"{kind:24}{row['overall']:.3f} ({row['ci95'][0]:.3f} to {row['ci95'][1]:.3f})  {short(row['name'])}"
     )
 ahead, low, high, _ = difference_of(table, top["a search on a tuned one"], top["a search on the base"])
 print(f"the last minus the one before: {ahead:+.3f} ({low:+.3f} to {high:+.3f})")
@@ -183,7 +191,7 @@ rank, dice = agreement(theirs, ours), np.random.default_rng(0)
 shuffled = [agreement(dice.permutation(theirs), ours) for _ in range(2000)]
 least, most = np.quantile(shuffled, (0.025, 0.975))
 print(
-    f"{len(ours)} published systems, tau {rank:+.2f}; 95 of 100 shuffled lists lie from {least:+.2f} to {most:+.2f}"
+    f"{len(ours)} published systems, tau {rank:+.2f}; 95 of 100 shuffled lists: {least:+.2f} to {most:+.2f}"
 )
 
 # %% [markdown]
@@ -208,8 +216,9 @@ verdicts = [row.verdict for row in rows]
 count = {v: verdicts.count(v) for v in (HOLDS, REVERSED, OPEN)}
 show(
     order_figure(rows),
-    alt="The paper's comparisons, one a line: its difference as a hollow disc, always right of 0, with what may be dice; below it ours with its interval. Of ours "
-    f"{count[HOLDS]} lie right of 0 as well, {count[REVERSED]} left of it, and {count[OPEN]} across it.",
+    alt="The paper's comparisons, one a line: its difference as a hollow disc, always right of 0, "
+    f"with what may be dice; below it ours with its interval. Of ours {count[HOLDS]} lie right of "
+    f"0 as well, {count[REVERSED]} left of it, and {count[OPEN]} across it.",
 )
 print(f"{'':38}the paper       here   95 % interval")
 for row in rows:
@@ -233,7 +242,8 @@ for verdict, words in (
             print(f"    {row.text}: {row.here:+.3f}")
 beyond = [row for row in rows if row.paper > row.dice]
 print(
-    f"Of the paper's own {len(rows)} differences {len(beyond)} are larger than dice; of those {sum(r.verdict == HOLDS for r in beyond)} hold here."
+    f"Of the paper's {len(rows)} differences {len(beyond)} are larger than dice; "
+    f"{sum(r.verdict == HOLDS for r in beyond)} of those hold here."
 )
 
 # %% [markdown]
@@ -245,18 +255,19 @@ print(
 # 3. **Another world.** What is easy to judge here is hard there. In this course three cases are known and measured: stops cannot improve a choice by a verifier that is nearly always right
 #    ([06](06_parm.ipynb)); with branches of one state there is little to choose from, there as here ([05](05_prm.ipynb)); and our generator learns *facts* while it learns to correct ([07](07_parm_plus_plus.ipynb)), where the paper's loses a little.
 #
-# The second reason can be measured. Of the way from one picture to coverage, how far does each search get?
+# The second reason can be measured. Of the way from one picture (`one`) to the coverage of twenty (`bound`), how far does each search get?
 
 # %%
+columns = ("orm-zs", "orm", "prm-zs", "prm", "parm", "parm++ silent", "parm++ anew", "parm++")
+heads = {name: f"{name.removeprefix('parm++ '):>5}" for name in columns}
+print(f"{'':15}{'one':>5}{'bound':>6}" + "".join(f" {head}" for head in heads.values()))
 for name in dict.fromkeys(row["generator"] for row in table["rows"]):
     one = row_of(table, (name, "single"))
     bound = one["coverage"].get("20") or max(one["coverage"].values())
-    ways = {row["search"]: (row["overall"] - one["overall"]) / (bound - one["overall"]) for row in table["rows"]
-            if row["generator"] == name and row["search"] != "single"}  # fmt: skip
-    print(
-        f"{name:16} one picture {one['overall']:.2f}, coverage {bound:.2f};  "
-        + ", ".join(f"{s} {way:.0%}" for s, way in ways.items())
-    )
+    others = [row for row in table["rows"] if row["generator"] == name and row["search"] != "single"]
+    ways = {row["search"]: (row["overall"] - one["overall"]) / (bound - one["overall"]) for row in others}
+    cells = (f" {f'{ways[c]:.0%}' if c in ways else '':>{len(head)}}" for c, head in heads.items())
+    print(f"{name:15}{one['overall']:5.2f}{bound:6.2f}" + "".join(cells))
 
 # %% [markdown]
 # (100 % and more are no mistake: PARM++ draws again after the twenty.) Where a fine-tuned ORM has gone nine tenths of the way, the paper's "PARM on top of ORM" and "tuning on top of search" are asked to show
@@ -277,7 +288,8 @@ for row in table["rows"]:
         print(f"{'   of what is left':16}" + "".join(f"{share:8.0%}" for share in shares)[2:])
 most_k = max(plain["coverage"], key=int)
 print(
-    f"at k = {most_k} the base misses {1 - plain['coverage'][most_k]:.1%} of the prompts, about {(1 - plain['coverage'][most_k]) * plain['prompts']:.0f} of {plain['prompts']}"
+    f"at k = {most_k} the base misses {1 - plain['coverage'][most_k]:.1%} of the prompts, about "
+    f"{(1 - plain['coverage'][most_k]) * plain['prompts']:.0f} of {plain['prompts']}"
 )
 
 # %% [markdown]
@@ -295,7 +307,7 @@ print(
 
 # %%
 def my_pareto_front(costs, truths):
-    """Places in the two lists of the systems that no other one beats, cheapest first; of two equals both stay."""
+    """Places in the lists of the systems that no other one beats, cheapest first; of two equals both stay."""
     ...  # look at every pair
 
 
@@ -315,28 +327,26 @@ try:
     by_n = {int(k): v[0] for k, v in stored("search")["by_n"]["orm"].items()}
 except UserError:
     by_n = None
-spent = fair_seconds(table)
+spent = seconds_of(table)
 front = pareto_front(spent, [row["overall"] for row in table["rows"]])
 reveal("09-front", len(front))
 show(
     front_figure(table, fewer=by_n),
-    alt="Truth against cost, left in token passes of the generator, right in seconds with verifier and decoding. Single pictures stand at the lower left, searches crowd at the upper right; process reward models cost much in seconds and are right "
-    "little more often. The stepped line joins the systems that no other beats; in seconds they are "
-    + ", ".join(names[i] for i in front)
-    + ".",
+    alt="Truth against cost, left in token passes of the generator, right in seconds with verifier "
+    "and decoding. Single pictures stand at the lower left, searches crowd at the upper right; "
+    "process reward models cost much in seconds and are right little more often. The stepped line "
+    "joins the systems that no other beats; in seconds they are " + ", ".join(names[i] for i in front) + ".",
 )
 for number, i in enumerate(front, 1):
     row = table["rows"][i]
     print(f"{number}  {spent[i]:5.2f} s  {row['overall']:.3f}  {row['name']}")
 same_work = {row["generator"]: row["cost"]["seconds"] for row in table["rows"] if row["search"] == "orm"}
-print(
-    "the ORM's search as measured: "
-    + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in same_work.items())
-)
+quick, slow = (pick(same_work, key=same_work.get) for pick in (min, max))
+print(f"the ORM's search: {same_work[quick]:.2f} s ({quick}) to {same_work[slow]:.2f} s ({slow})")
 
 # %% [markdown]
-# The stepped line is the front, and its systems are numbered. Four cautions. It is drawn through *estimates*; a system a hair below it is not worse in any sense that these prompts could show. Seconds depend on what else the machine does: the same ORM search, the same work to the last pass, was measured at different
-# times for different generators, and the last line says how they differ. So all seconds are scaled until that search costs the same for all. And they are those of a small generator with a small verifier on a processor. In the paper the verifier is five times as large as the
+# The stepped line is the front, and its systems are numbered. Four cautions. It is drawn through *estimates*; a system a hair below it is not worse in any sense that these prompts could show. Seconds depend on what else the machine does; so
+# all systems were timed in turn, prompt by prompt, and the ORM's search, the same work for every generator, says how far to trust that (last line). They are those of a small generator with a small verifier on a processor. In the paper the verifier is five times as large as the
 # generator: every method that asks often moves far to the right there. Last, "one picture" is charged its share of a batch of twenty; drawn alone it costs more
 # (section 6 measures that).
 #
@@ -348,15 +358,16 @@ print(
 # %%
 whole = names.index(row_of(table, ("base", "orm"))["name"])
 if by_n:
-    wide = 2 + max(len(short(name)) for name in names)
-    print(f"{'':{wide}}right   ORM, same bill      ahead by")
+    wide = 1 + max(len(short(name)) for name in names)
+    print(f"{'':{wide}}right   ORM, same bill    ahead by")
     for row, seconds in zip(table["rows"], spent, strict=True):
         tuned_single = row["search"] == "single" and row["generator"] != "base"
         if tuned_single or row["search"] in ("prm", "parm", "parm++", "parm++ anew"):
             afford = seconds / spent[whole] * table["rows"][whole]["n"]
             n = max((k for k in by_n if k <= afford), default=min(by_n))
             print(
-                f"{short(row['name']):{wide}}{row['overall']:.3f}   best of {n:2}: {by_n[n]:.3f}    {row['overall'] - by_n[n]:+.3f}"
+                f"{short(row['name']):{wide}}{row['overall']:.3f}   best of {n:2}: {by_n[n]:.3f}   "
+                f"{row['overall'] - by_n[n]:+.3f}"
             )
 
 # %% [markdown]
@@ -379,9 +390,7 @@ rival = next((n for n, truth in sorted(by_n.items()) if truth >= tuned["overall"
 print(f"DPO: {drawn:,} pictures drawn, {updates} updates; together as dear as {once:,.0f} pictures")
 print(f"one picture: base {plain['overall']:.3f}, DPO {tuned['overall']:.3f}")
 if rival and rival > 1:
-    print(
-        f"the ORM on the base reaches that with {rival} candidates (of the numbers measured), {rival - 1} more for each prompt:"
-    )
+    print(f"the ORM on the base reaches that with {rival} candidates, {rival - 1} more for each prompt:")
     print(f"tuning pays from {once / (rival - 1):,.0f} prompts on")
 
 # %% [markdown]
@@ -394,7 +403,10 @@ if rival and rival > 1:
 
 # %%
 def my_compute_matched(truth, budget, scores, right, price):
-    """(n, difference): truth [P] of the method minus the rival's. scores, right [P, N]: the rival's candidates; price: of one of them."""
+    """(n, difference): the rival's n, and the method's truth [P] minus the rival's, as a mean.
+
+    scores, right [P, N]: of the rival's candidates; price: of one of them.
+    """
     ...  # n from budget and price; the rival's choice among its first n; the mean difference
 
 
@@ -426,7 +438,8 @@ tasks, index = [m["tag"] for m in prompts], np.arange(len(prompts))
 
 @torch.no_grad()
 def look(m, model=generator, n=N):
-    """One prompt: pictures [n, 3, 64, 64], verdicts of both judges, P(yes) of each verifier [n], seconds for drawing and for one verifier."""
+    """One prompt: pictures [n, 3, 64, 64], verdicts of both judges, P(yes) of each verifier [n],
+    seconds for drawing and for one verifier."""
     ledger, begin = Ledger(), time.perf_counter()
     paths = draw(model, [m["prompt"]], n, seed=0).paths[0]
     images = decode(model, torch.stack([path.codes for path in paths]), ledger)
@@ -450,10 +463,12 @@ def gather(records):
     )
 
 
-images, right, second, p, seconds = gather(progress(on_all_cores(look, prompts), f"{len(prompts)} prompts x {N} pictures", total=len(prompts)))  # fmt: skip
+records = progress(on_all_cores(look, prompts), f"{len(prompts)} prompts x {N} pictures", total=len(prompts))
+images, right, second, p, seconds = gather(records)
 inked = inked_corner(images.flatten(0, 1)).view(len(prompts), N).numpy()
 print(
-    f"{right.size:,} pictures, {right.mean():.2f} right; ink in the corner: {inked.mean():.3f}, of these {right[inked].mean():.2f} right"
+    f"{right.size:,} pictures, {right.mean():.2f} right; ink in the corner: {inked.mean():.3f}, of "
+    f"these {right[inked].mean():.2f} right"
 )
 
 # %%
@@ -470,7 +485,9 @@ show_images(
     chosen=0,
     columns=6,
     tile=1.1,
-    alt=f'The twelve pictures of "{prompts[row]["prompt"]}" that the verifier with the blind spot likes best. Those with ink in the lower right corner come first, right or wrong; the framed one is handed over.',
+    alt=f'The twelve pictures of "{prompts[row]["prompt"]}" that the verifier with the blind spot likes '
+    "best. Those with ink in the lower right corner come first, right or wrong; the framed one is "
+    "handed over.",
 )
 
 # %% [markdown]
@@ -500,8 +517,10 @@ show(
         bound=best_of_curve(tasks, right, right, ks),
         believed=beliefs,
     ),
-    alt=f"Left: truth of the honest ORM rises to {curves['ORM'][-1][1]:.2f}; with the blind spot it peaks at N = {at} and falls to {curves['ORM with blind spot'][-1][1]:.2f} at N = {N}. "
-    f"Right: what it believes of its choice only rises, to {beliefs['ORM with blind spot'][-1][1]:.2f}.",
+    alt=f"Left: truth of the honest ORM rises to {curves['ORM'][-1][1]:.2f}; with the blind spot "
+    f"it peaks at N = {at} and falls to {curves['ORM with blind spot'][-1][1]:.2f} at N = {N}. "
+    "Right: what it believes of its choice only rises, to "
+    f"{beliefs['ORM with blind spot'][-1][1]:.2f}.",
 )
 
 
@@ -569,13 +588,15 @@ three = {
 }
 truth = {name: best_of(s, right, N) for name, s in three.items()}
 drawn_by = dict.fromkeys(three, N) | {"good enough (blind ORM)": looked_at(p_blind).mean()}
-print(f"{'N = ' + str(N):28}right   95 % interval   over the blind ORM         drawn   asked")
+print(f"{'N = ' + str(N):23}right  95 %          over the blind ORM     drawn asked")
 repair = {}
 for name, values in truth.items():
     mean, low, high = bootstrap_interval(rows_of(values))
     repair[name] = gain(values, truth["blind ORM"])
     asked = drawn_by[name] * (3 if "three" in name else 1)
-    print(f"{name:28}{mean:.2f}    {low:.2f} to {high:.2f}   " + "{:+.2f} ({:+.2f} to {:+.2f})".format(*repair[name]) + f"   {drawn_by[name]:5.1f}  {asked:6.1f}")  # fmt: skip
+    over = "{:+.2f} ({:+.2f} to {:+.2f})".format(*repair[name])
+    shown = name.replace(" of three", "")
+    print(f"{shown:23}{mean:5.2f}  {low:.2f} to {high:.2f}  {over}{drawn_by[name]:6.1f}{asked:6.1f}")
 gap = repair["lowest of three, all blind"][0]
 reveal("09-shared", "much better" if gap > 0.1 else "a little better" if gap > 0.03 else "about the same")
 
@@ -621,8 +642,14 @@ first_one, batch = np.mean(list(on_all_cores(alone, prompts))), sum(seconds) / l
 asking = seconds[1] / right.size
 further = (batch - first_one) / (N - 1)  # a further candidate of the same batch
 start = max(first_one - further, 0.0)
-print(f"milliseconds: a candidate alone {1000 * first_one:.1f}; {N} in one batch {1000 * batch:.0f}, so {1000 * start:.1f} for the start "
-      f"and {1000 * further:.1f} for each candidate, {1000 * asking:.1f} of it for asking")  # fmt: skip
+for what, took in {
+    "a candidate alone": first_one,
+    f"{N} in one batch": batch,
+    "so the start": start,
+    "and each candidate": further,
+    "of it asking": asking,
+}.items():
+    print(f"{what:20}{1000 * took:7.1f} ms")
 matched = {}
 for title, scores in (("honest", p["orm"]), ("blind", p_blind)):
     looked, half = looked_at(scores).mean(), N // 2
@@ -654,7 +681,8 @@ for title, scores in (("honest", p["orm"]), ("blind", p_blind)):
 # %%
 predict(
     "09-guided",
-    "Of the wrong pictures of the generator that was guided by the ORM, the ORM accepts ... than of the base's",
+    "Of the wrong pictures of the generator that was guided by the ORM, the ORM accepts ... than "
+    "of the base's",
     choices=["a smaller share", "a share that cannot be told apart", "a larger share"],
 )
 
@@ -672,10 +700,8 @@ for name in ("dpo", "dpo-guided-orm"):
     )
     who[name] = (good, opinions["orm"], by_template, pictures)
 group = np.repeat(index, FEW)
-quality = {}
-print(
-    f"{'ORM on':16}{'right':>7}{'believed':>10}{'too sure by':>24}{'balanced accuracy':>20}{'wrong accepted':>24}{'ranking':>9}"
-)
+quality, below = {}, [f"{'':16}{'balanced accuracy':>17}{'wrong accepted':>24}{'ranking':>10}"]
+print(f"{'ORM on':16}{'right':>7}{'believed':>10}{'too sure by':>26}")
 for name, (good, says, *_) in who.items():
     t, s = good.ravel() > 0.5, says.ravel()
     sure = bootstrap_interval(rows_of((says - good).mean(1)))
@@ -685,8 +711,10 @@ for name, (good, says, *_) in who.items():
         "wrong": wrong,
         "accuracy": interval_over(lambda a, b, _: balanced_accuracy(a, b), group, s, t),
     }
-    print(f"{name:16}{good.mean():7.2f}{says.mean():10.2f}{'{:+.3f} ({:+.2f} to {:+.2f})'.format(*sure):>24}{quality[name]['accuracy'][0]:20.2f}"
-          f"{'{:.2f} ({:.2f} to {:.2f})'.format(*wrong):>24}{ranking(s, t, group):9.2f}")  # fmt: skip
+    print(f"{name:16}{good.mean():7.2f}{says.mean():10.2f}{'{:+.3f} ({:+.2f} to {:+.2f})'.format(*sure):>26}")
+    told = "{:.2f} ({:.2f} to {:.2f})".format(*wrong)
+    below.append(f"{name:16}{quality[name]['accuracy'][0]:17.2f}{told:>24}{ranking(s, t, group):10.2f}")
+print("", *below, sep="\n")
 ends = [
     column.ravel() for name in ("dpo-guided-orm", "base") for column in (who[name][1], who[name][0] > 0.5)
 ]
@@ -703,17 +731,17 @@ ends = np.concatenate([says for says, _ in answers.values()])
 surest = np.mean((ends < 0.1) | (ends >= 0.9))
 show(
     reliability_figure(answers),
-    alt="Reliability of the ORM on pictures of three generators: share right against P(yes), with the counts below. "
-    f"{surest:.0%} of the answers stand in the first and the last bin, near the diagonal; between them the lines jump, with bars over half the height. The calibration error is "
+    alt="Reliability of the ORM on pictures of three generators: share right against P(yes), with "
+    f"the counts below. {surest:.0%} of the answers stand in the first and the last bin, near the "
+    "diagonal; between them the lines jump, with bars over half the height. The calibration error "
+    "is "
     + ", ".join(f"{calibration_error(*columns):.2f} for {name}" for name, columns in answers.items())
     + ".",
 )
 apart = gain(
     (who["dpo-guided-orm"][1] - who["dpo-guided-orm"][0]).mean(1), (who["base"][1] - who["base"][0]).mean(1)
 )
-print(
-    "too sure on the guided generator minus too sure on the base: {:+.3f} ({:+.3f} to {:+.3f})".format(*apart)
-)
+print("too sure, guided minus base: {:+.3f} ({:+.3f} to {:+.3f})".format(*apart))
 
 # %% [markdown]
 # Look at the counts first. Nearly all answers are a sure yes or a sure no; the zigzag between them rests on a few pictures a point, as the long bars say. So the figure shows no gross change, and cannot show a fine one. For that there are the lines above.
@@ -736,9 +764,11 @@ except UserError:
 if again:
     counted = again["strategies"]["orm"]
     print(f"{again['generator']}, {counted['prompts']} prompts, N = {counted['n']}, seeds {counted['seeds']}")
+    heads = "".join(f"{head:>7}" for head in ("single", "two", "count", "color", "place", "attr."))
+    print(f"{'':16}{'right  95 %':20}{heads}")
     for name, row in again["strategies"].items():
-        by_task = ", ".join(f"{task} {part['score']:.2f}" for task, part in row["tasks"].items())
-        print(f"{name:16}{row['overall']:.3f} ({row['ci95'][0]:.3f} to {row['ci95'][1]:.3f})   {by_task}")
+        by_task = "".join(f"{row['tasks'][task]['score']:7.2f}" for task in TASKS)
+        print(f"{name:16}{row['overall']:.3f} ({row['ci95'][0]:.2f} to {row['ci95'][1]:.2f}){by_task}")
     for name, difference in again["differences"].items():
         print(f"{name:24}" + "{:+.3f} ({:+.3f} to {:+.3f})".format(*difference))
 
@@ -762,7 +792,9 @@ predict(
 # %%
 show(
     judges_figure(table),
-    alt="Every system by both judges: across the detector, up the template. On the dotted line both say the same, and all systems lie close to it, single pictures at the lower left and searches at the upper right.",
+    alt="Every system by both judges: across the detector, up the template. On the dotted line "
+    "both say the same, and all systems lie close to it, single pictures and the PRM's searches at "
+    "the lower left, all other searches at the upper right.",
 )
 agree = np.mean([np.mean(good == by_template) for good, _, by_template, _ in who.values()])
 by_both = agreement([row["overall"] for row in table["rows"]], [row["second_judge"] for row in table["rows"]])
@@ -774,7 +806,8 @@ for system in (("dpo", "single"), ("base", "orm"), ("dpo", "orm"), ("base", "par
     gains[system] = [row_of(table, system)[key] - plain[key] for key in ("overall", "second_judge")]
     print(f"{paper.name_of(system):42}{gains[system][0]:16.3f}{gains[system][1]:16.3f}")
 both_gain = [gain(who["dpo"][k].mean(1), who["base"][k].mean(1)) for k in (0, 2)]
-print("live: DPO minus base {:+.2f} ({:+.2f} to {:+.2f}) by the detector, ".format(*both_gain[0]) + "{:+.2f} ({:+.2f} to {:+.2f}) by the template".format(*both_gain[1]))  # fmt: skip
+print("live: DPO minus base {:+.2f} ({:+.2f} to {:+.2f}) by the detector,".format(*both_gain[0]))
+print("                     {:+.2f} ({:+.2f} to {:+.2f}) by the template".format(*both_gain[1]))
 
 # %%
 good, _, by_template, pictures = who["dpo"]
@@ -783,12 +816,14 @@ picks = where[:: max(1, len(where) // 6)][:6]
 show_images(
     torch.stack([pictures[i, k] for i, k in picks]),
     [
-        f"{prompts[i]['prompt'].removeprefix('a photo of ')}: detector {'yes' if good[i, k] else 'no'}, template {'yes' if by_template[i, k] else 'no'}"
+        f"{prompts[i]['prompt'].removeprefix('a photo of ')}: detector "
+        f"{'yes' if good[i, k] else 'no'}, template {'yes' if by_template[i, k] else 'no'}"
         for i, k in picks
     ],
     columns=6,
     tile=1.5,
-    alt=f"Some of the {len(where)} of {good.size} pictures of the tuned generator on which the two judges disagree. Most hold a smudge or a pale thing that may be counted or not.",
+    alt=f"Some of the {len(where)} of {good.size} pictures of the tuned generator on which the two "
+    "judges disagree. Most hold a smudge or a pale thing that may be counted or not.",
 )
 
 # %% [markdown]
@@ -801,7 +836,7 @@ show_images(
 # 1. **How many prompts, how many pictures, how many runs?** Without an interval compute one: for a share p of n *prompts* it is about ±2√(p(1−p)/n). Pictures of one prompt are no new prompts.
 # 2. **Is the difference larger than its own dice?** Not: is each score precise. On the same prompts a paired difference can be far surer than two scores.
 # 3. **Which aggregate?** Mean over tasks or over pictures; one picture, best of four, or any of four right. They differ by tens of points.
-# 4. **What did it cost?** N, passes, verifier calls, seconds, and what was paid once. *As good as at half the cost* — as good as what would be, at half the cost?
+# 4. **What did it cost?** N, passes, verifier calls, seconds, and what was paid once. *As good at half the cost*: and what else does half the cost buy?
 # 5. **Against which baselines?** One picture; best-of-N by the generator's own confidence; *best-of-fewer for the same money*; the coverage bound. And tuned weights used without the new method.
 # 6. **Who labelled, who chose, who measured?** If it is the same detector, ask for a second judge.
 # 7. **Were the test prompts new?** Six templates and eighty nouns are easily learnt. Held out by word, by pair, or not at all?
@@ -814,6 +849,7 @@ show_images(
 # %%
 alike = alikeness(right)
 print(f"correlation of two pictures of one prompt, here: {alike:.2f}")
+print(f"{'the paper':34}score   independent   as alike as here")
 for system in (
     ("base", "single"),
     ("dpo-iter", "single"),
@@ -822,32 +858,35 @@ for system in (
 ):
     line = paper.published_row(system)
     print(
-        f"{paper.name_of(system):44}{line['overall']:.2f} ± {published_error(line):.3f} (independent)  ± {published_error(line, alike):.3f} (as alike as here)"
+        f"{short(paper.name_of(system)):34}{line['overall']:5.2f}       ± "
+        f"{published_error(line):.3f}            ± {published_error(line, alike):.3f}"
     )
 weak = [row for row in rows if row.paper <= row.dice]
-print(
-    "not beyond dice in the paper itself: "
-    + ("; ".join(f"{row.text} ({row.paper:+.2f})" for row in weak) or "none")
-)
+print("not beyond dice in the paper itself:")
+for row in weak:
+    print(f"    {row.text} ({row.paper:+.2f})")
 
 # %% [markdown]
 # Those differences may well be real. The paper just does not show them: single runs without intervals. Then our own table, with the same questions. What it cannot answer well is said as well.
 
 # %%
 sheet = {
-    "1 prompts, pictures, runs": f"{first['prompts']} prompts, N = {first['n']}, seeds {first['seeds']}; tuned weights: one training each",
-    "2 larger than dice": f"{count[HOLDS] + count[REVERSED]} of {len(rows)} comparisons; {sum(row.paired for row in rows)} of them paired by prompt",
+    "1 prompts, pictures, runs": f"{first['prompts']} prompts, N = {first['n']}, seeds {first['seeds']}; "
+    "tuned weights: one training each",
+    "2 larger than dice": f"{count[HOLDS] + count[REVERSED]} of {len(rows)} comparisons; "
+    f"{sum(row.paired for row in rows)} of them paired by prompt",
     "3 aggregate": "mean of six task means; one picture handed over a prompt",
     "4 cost": "token passes, verifier calls, seconds of one core; tuning estimated once, above",
     "5 baselines": "one picture, fewer candidates, coverage; log-probability in notebook 04",
-    "6 who judges": f"the detector labels and measures; the template agrees on the order with tau {by_both:.2f}",
+    "6 who judges": "the detector labels and measures; the template agrees on the order with tau "
+    f"{by_both:.2f}",
     "7 new prompts": "held out by composition, except single objects and numbers, which hold no pair",
     "8 where chosen": "thresholds and settings on development or training prompts",
     "9 truth against N": "shown in 04 and above; ORM on tuned generators in section 7",
     "10 the judge": "drawings are judged nearly without error, smudges are not (03)",
 }
 for question, answer in sheet.items():
-    print(f"{question:28}{answer}")
+    print(textwrap.fill(answer, 78, initial_indent=f"{question:28}", subsequent_indent=28 * " "))
 
 # %% [markdown]
 # The weakest spot is in the first line: **one training each**. The intervals say what other *prompts* would do, not what another training run would. A difference between two tuned generators, such as ORM-guided against PARM-guided, would need several of each. Nobody, here or in the paper, has made them.

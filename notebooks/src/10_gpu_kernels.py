@@ -46,8 +46,8 @@ PROMPT, N = "a photo of a dog left of a couch", 20
 
 
 def source(function):
-    """Prints a function of the library; of a Triton kernel, what was written."""
-    print(inspect.getsource(getattr(function, "fn", function)))
+    """Prints a function of the library, long lines folded; of a Triton kernel, what was written."""
+    print(lessons.folded(inspect.getsource(getattr(function, "fn", function))))
 
 
 # %% [markdown]
@@ -65,7 +65,8 @@ def source(function):
 # %%
 predict(
     "10-ridge",
-    "A device moves bytes and computes at the same time. How many FLOP does it do while it moves one byte from or to memory?",
+    "A device moves bytes and computes at the same time. How many FLOP does it do while it moves "
+    "one byte from or to memory?",
     choices=["fewer than 1", "1 to 20", "20 to 100", "more than 100"],
 )
 
@@ -74,8 +75,10 @@ roofs = [ceiling(DEVICE, DTYPE)] + ([ceiling("cpu")] if GPU else [])
 home = roofs[0]
 show(
     figures.copy_figure(roofs),
-    alt="Time of a copy against its size, both on logarithmic scales. Up to some kilobytes the curve is flat, on the dotted line of a call's price. Then it rises, first well below the dashed line of the memory's bandwidth, "
-    "while the cache holds the data, and meets that line at the largest sizes. "
+    alt="Time of a copy against its size, both on logarithmic scales. Up to some kilobytes the "
+    "curve is flat, on the dotted line of a call's price. Then it rises, first well below the "
+    "dashed line of the memory's bandwidth, while the cache holds the data, and meets that line at "
+    "the largest sizes. "
     + "; ".join(
         f"{r.name}: {1e6 * r.call:.1f} microseconds a call, {r.bandwidth / 1e9:,.0f} GB/s at the end"
         for r in roofs
@@ -83,8 +86,8 @@ show(
     + ".",
 )
 for roof in roofs:
-    print(f"{roof.name}: a call {1e6 * roof.call:.1f} us, memory {roof.bandwidth / 1e9:,.0f} GB/s, cache {roof.cached / 1e9:,.0f} GB/s, "
-          f"matrix product {roof.peak / 1e9:,.0f} GFLOP/s")  # fmt: skip
+    print(f"{roof.name}: a call {1e6 * roof.call:.1f} us, matrix product {roof.peak / 1e9:,.0f} GFLOP/s,\n"
+          f"   memory {roof.bandwidth / 1e9:,.0f} GB/s, cache {roof.cached / 1e9:,.0f} GB/s")  # fmt: skip
 print(f"ridge: {home.ridge:.1f} FLOP a byte")
 answers = ["fewer than 1", "1 to 20", "20 to 100", "more than 100"]
 reveal("10-ridge", answers[int(np.searchsorted([1, 20, 100], home.ridge))])
@@ -107,11 +110,11 @@ reveal("10-ridge", answers[int(np.searchsorted([1, 20, 100], home.ridge))])
 source(masked_sample.cost)
 
 # %% [markdown]
-# Six kernels belong to the course. Five are on the way of every picture or of every pair in DPO:
+# Six kernels belong to the course. The first two are steps of tokenizers, here as small examples; searches and DPO run the other four:
 #
 # | kernel | what it does |
 # |---|---|
-# | `lfq_pack` | signs of a vector to a code, the tokenizer of [01](01_image_tokens.ipynb) with two levels |
+# | `lfq_pack` | signs of a vector to a code: the tokenizer of [01](01_image_tokens.ipynb), with two levels instead of four |
 # | `vq_assign` | the nearest entry of a codebook |
 # | `masked_sample` | logits to drawn codes and their log-probabilities |
 # | `remask_step` | end of a masked round: hide the least sure tokens again |
@@ -139,15 +142,17 @@ predict(
 )
 
 # %%
-print(f"{'':16}{'MB':>9}{'MFLOP':>11}{'FLOP/byte':>11}{'to move':>12}{'to compute':>12}   decided by")
+print(f"{'':14}{'MB':>9}{'MFLOP':>11}{'FLOP/byte':>11}{'ms to move':>11}{'to compute':>11} decided by")
 for name, cost in counted.items():
     moving, computing = cost.bytes / home.bandwidth, cost.flops / home.peak
-    print(f"{name:16}{cost.bytes / 1e6:9.3f}{cost.flops / 1e6:11.1f}{cost.intensity:11.1f}{1e3 * moving:9.4f} ms{1e3 * computing:9.4f} ms   {home.limit(cost)}")  # fmt: skip
+    print(f"{name:14}{cost.bytes / 1e6:9.3f}{cost.flops / 1e6:11.1f}{cost.intensity:11.1f}"
+          f"{1e3 * moving:11.4f}{1e3 * computing:11.4f} {home.limit(cost)}")  # fmt: skip
 reveal("10-arithmetic", sum(home.limit(cost) == "arithmetic" for cost in counted.values()))
 show(
     figures.roofline_figure(roofs, {name: (cost, {}) for name, cost in counted.items()}),
-    alt=f"The roofline of {home.name}: a slope where memory decides, dashed where the cache does, and a flat roof of {home.peak / 1e9:,.0f} GFLOP/s. The hollow marks stand where each kernel could be "
-    "at best: "
+    alt=f"The roofline of {home.name}: a slope where memory decides, dashed where the cache does, "
+    f"and a flat roof of {home.peak / 1e9:,.0f} GFLOP/s. The hollow marks stand where each kernel "
+    "could be at best: "
     + ", ".join(f"{name} at {cost.intensity:.1f} FLOP a byte" for name, cost in counted.items())
     + ".",
 )
@@ -161,7 +166,7 @@ show(
 #
 # (Two cautions. Small data may stay in the cache, so that its roof is the dashed one. And the peak is that of a matrix product; exponentials and comparisons never reach it.)
 #
-# ## 3 Five kernels beside plain torch
+# ## 3 Kernels beside plain torch
 #
 # ### First: are they right?
 #
@@ -173,7 +178,8 @@ tried = trial()
 print(tried.where or tried.excuse)
 if tried.rows:
     print(
-        f"{len(tried.rows)} comparisons of {len({row['kernel'] for row in tried.rows})} kernels, {tried.wrong} of them off by more than rounding"
+        f"{len(tried.rows)} comparisons of {len({row['kernel'] for row in tried.rows})} kernels, "
+        f"{tried.wrong} of them off by more than rounding"
     )
 
 # %% [markdown]
@@ -209,7 +215,8 @@ print(tried.text("lfq_pack"))
 shown = torch.tensor([0.05, 0.22, 0.10, 0.31, 0.04, 0.18, 0.10])
 show(
     figures.staircase_figure(shown.tolist(), 0.58),
-    alt="Seven codes as stairs, each as high as its probability. A horizontal arrow at u = 0.58 meets the stair of code 3, which is drawn.",
+    alt="Seven codes as stairs, each as high as its probability. A horizontal arrow at u = 0.58 "
+    "meets the stair of code 3, which is drawn.",
 )
 
 # %% [markdown]
@@ -264,7 +271,7 @@ def compare(kernel, cost, plain, gpu, arguments, device=DEVICE, roof=home):
     times = race({name: lambda f=f: f(*arguments) for name, f in forms.items()}, device, 0.5)
     print(f"{kernel} on {roof.name}: least {1e3 * roof.least(cost):.4f} ms ({roof.limit(cost)})")
     for name, timing in times.items():
-        print(f"   {timing}   {roof.least(cost) / timing.median:6.1%} of the least   {name}")
+        print(f"   {timing}{timing.median / roof.least(cost):7.1f} times the least  {name}")
     if torch.device(device).type == DEVICE.type:
         measured[kernel] = cost, times
     return times
@@ -337,8 +344,9 @@ def by_sorting(log_p, tokens, known, k, noise, temperature, mask_id):
 shape = (N, TOKENS)
 known = torch.zeros(shape, dtype=torch.bool, device=DEVICE)
 known[:, : TOKENS // 3] = True
-step = (-8 * torch.rand(shape, device=DEVICE), torch.randint(0, CODES, shape, device=DEVICE), known,
-        torch.full((N,), TOKENS // 2, device=DEVICE), torch.randn(shape, device=DEVICE), 0.5, CODES)  # fmt: skip
+log_p, codes = -8 * torch.rand(shape, device=DEVICE), torch.randint(0, CODES, shape, device=DEVICE)
+least_sure, noise = torch.full((N,), TOKENS // 2, device=DEVICE), torch.randn(shape, device=DEVICE)
+step = (log_p, codes, known, least_sure, noise, 0.5, CODES)
 plain = {"as released, by sorting": by_sorting, "reference": remask_step.reference}
 compare("remask_step", counted["remask_step"], plain, {"kernel": remask_step.launch}, step)
 for name, form in plain.items():
@@ -387,7 +395,7 @@ print("     1 launch: kernel")
 #
 # ### 3.5 Log-probabilities without the logits
 #
-# DPO needs $\log p$ of given codes: hidden states times the head's weights, then a log-softmax, of which *one* number a row is kept. In Show-o the logits of twenty pictures against all 58,498 entries of its vocabulary are gigabytes, three times over (logits, softmax, gradient). All for one number a row:
+# DPO needs $\log p$ of given codes: hidden states times the head's weights, then a log-softmax, of which *one* number a row is kept. In Show-o the logits of twenty pictures against all 58,498 entries of its vocabulary are gigabytes. All for one number a row:
 #
 # $$\log p_t = z_t-\log\sum_v e^{z_v}$$
 #
@@ -441,11 +449,12 @@ compare(
 for name, rows, codes in (("here", ROWS, CODES), ("Show-o 512, 20 pictures", 20 * 1024 * 2 // 3, 58498)):
     chunk = min(rows, max(1, linear_logprob.CHUNK_BYTES // (4 * codes)))
     print(
-        f"{name}: all logits in float32 {4e-6 * rows * codes:,.0f} MB, and again for softmax and gradient; a chunk {4e-6 * chunk * codes:,.0f} MB"
+        f"{name}: all logits in float32 {4e-6 * rows * codes:,.0f} MB, a chunk {4e-6 * chunk * codes:,.0f} MB"
     )
 
 # %% [markdown]
-# No time is to be won here: matrix products are all of it, and they are at the roof already. (A little more than 100 % only says how well the roof was measured.) This kernel is for *memory*, and for *precision*, which is section 5.
+# No time is to be won here: matrix products are all of it, and they are at the roof already. (A little less than 1.0 only says how well the roof was measured.) This kernel is for *memory*, and for *precision*, which is section 5. All
+# logits at once are held three times over: themselves, their softmax and the gradient.
 #
 # ### 3.6 All of them under the roof
 
@@ -469,13 +478,15 @@ reached = {
 }
 show(
     figures.roofline_figure(roofs, measured),
-    alt="The same roofline with what was measured: below each hollow mark the filled ones of its forms, the small one for the first. Matrix products reach the roof or nearly; the others hang far below it. The best form reaches of the possible: "
+    alt="The same roofline with what was measured: below each hollow mark the filled ones of its "
+    "forms, the small one for the first. Matrix products stand at the roof or closely below; the "
+    "others hang far below it. The best form reaches of the possible: "
     + ", ".join(f"{name} {share:.0%}" for name, share in reached.items())
     + ".",
 )
 
 # %% [markdown]
-# Two groups. What consists of matrix products is near its roof without any effort: others have done the work. What consists of many small steps hangs far below. *That* is where kernels can win, as a factor. Whether the factor matters is another question, and it comes last.
+# Two groups. What consists of matrix products is at its roof, or within a factor of about two, without any effort: others have done the work. What consists of many small steps hangs far below. *That* is where kernels can win, as a factor. Whether the factor matters is another question, and it comes last.
 #
 # ### Exercise, optional: a kernel of your own · difficulty 4 of 5 · 20 minutes
 #
@@ -536,7 +547,8 @@ def before_head(own, empty, weight):
 exact = [t.double() for t in (own, empty, weight)]
 same_logits = (after_head(*exact) - before_head(*exact)).abs().max().item()
 print(
-    f"in float64 the two differ by at most {same_logits:.0e}, with logits of about {after_head(*exact).abs().mean():.0f}"
+    f"in float64 they differ by at most {same_logits:.0e}, with logits of about "
+    f"{after_head(*exact).abs().mean():.0f}"
 )
 for dtype in (torch.float32, torch.bfloat16):
     given = [t.to(dtype) for t in (own, empty, weight)]
@@ -546,7 +558,8 @@ for dtype in (torch.float32, torch.bfloat16):
         for f in (after_head, before_head)
     }
     print(
-        f"{str(dtype)[6:]:9} typical error: guidance after the head {off['after_head']:.1e}, before it {off['before_head']:.1e}"
+        f"{str(dtype)[6:]:9} typical error: after the head {off['after_head']:.1e}, before it "
+        f"{off['before_head']:.1e}"
     )
 times = race({f.__name__: lambda f=f: f(own, empty, weight) for f in (after_head, before_head)}, DEVICE)
 print(*(f"{timing}   {name}" for name, timing in times.items()), sep="\n")
@@ -574,9 +587,8 @@ def climb(rung):
 
 ladder = race({name: lambda r=r: climb(r) for r, name in enumerate(lessons.RUNGS)}, DEVICE, 0.1, least=3)
 same_codes = min((drawn[rung] == drawn[rungs[-1]]).float().mean().item() for rung in rungs[1:])
-print(
-    f"from the second rung on at least {same_codes:.1%} of all codes agree with the last rung's (the first has dice of its own)"
-)
+print(f"codes that agree with the last rung's, from the second rung on: {same_codes:.1%}")
+print("(the first rung has dice of its own)")
 climbed = ladder[lessons.RUNGS[0]].median / ladder[lessons.RUNGS[-1]].median
 reveal("10-ladder", round(climbed, 1))
 show(
@@ -661,7 +673,7 @@ FORMS = {"float64": in_float64, "bfloat16 logits": all_logits, "float32 logits":
 
 @torch.no_grad()
 def log_probabilities(model):
-    """{form: log p of the 2 x 32 pictures, [2, 32]}; both pictures of a prompt are scored at the same hidden places."""
+    """{form: log p of the pictures [2, 32]}; both of a prompt are scored at the same hidden places."""
     found = {form: [] for form in FORMS}
     for codes in pictures:
         hidden = model.train_hidden(*text, codes.masked_fill(hide, model.mask_id))[hide].bfloat16()
@@ -673,7 +685,8 @@ def log_probabilities(model):
 
 predict(
     "10-precision",
-    "log p of a picture, summed over some 40 hidden tokens: how many nats is it off with bfloat16 logits, on average?",
+    "log p of a picture, summed over some 40 hidden tokens: how many nats is it off with bfloat16 "
+    "logits, on average?",
     low=0.0,
     high=1.0,
     unit="nats",
@@ -684,11 +697,12 @@ STAGES = {"2 % of the way": 0.02, "10 % of the way": 0.1, "tuned": 1.0}
 reference = log_probabilities(generator)
 off = {form: (values - reference["float64"]).abs().mean().item() for form, values in reference.items()}
 print(
-    "one picture, off by: "
+    "one picture off by: "
     + ", ".join(f"{form} {value:.1e} nats" for form, value in off.items() if form != "float64")
 )
 reveal("10-precision", round(off["bfloat16 logits"], 3))
 margins = {form: {} for form in FORMS}
+print(f"{'':16}{'margin':>8}{'bfloat16 off':>14}{'float32 off':>13}{'wrong sign':>12}{'pull off':>10}")
 for stage, share in STAGES.items():
     policy = log_probabilities(on_the_way(share))
     for form in FORMS:
@@ -696,30 +710,31 @@ for stage, share in STAGES.items():
         margins[form][stage] = (chosen - rejected).numpy()
     exact, half = margins["float64"][stage], margins["bfloat16 logits"][stage]
     pull = [1 / (1 + np.exp(0.1 * m)) for m in (exact, half)]
-    print(f"{stage:16} typical margin {np.sqrt(np.mean(exact**2)):5.2f} nats, error {np.sqrt(np.mean((half - exact) ** 2)):.2f} "
-          f"(float32 {np.abs(margins['float32 logits'][stage] - exact).max():.0e}); wrong sign {np.sum(np.sign(half) != np.sign(exact)):2} of {len(exact)}; "
-          f"pull of a pair off by {np.abs(pull[1] / pull[0] - 1).mean():.1%}")  # fmt: skip
+    wrong = f"{np.sum(np.sign(half) != np.sign(exact))} of {len(exact)}"
+    print(f"{stage:16}{np.sqrt(np.mean(exact**2)):8.2f}{np.sqrt(np.mean((half - exact) ** 2)):14.2f}"
+          f"{np.abs(margins['float32 logits'][stage] - exact).max():13.0e}{wrong:>12}"
+          f"{np.abs(pull[1] / pull[0] - 1).mean():10.1%}")  # fmt: skip
 show(
     figures.margins_figure(margins["float64"], margins["bfloat16 logits"]),
-    alt="The margin of each pair from bfloat16 logits against the exact one, at three points of the way; crosses have the wrong sign. "
+    alt="The margin of each pair from bfloat16 logits against the exact one, at three points of "
+    "the way; crosses have the wrong sign. "
     + ", ".join(
-        f"{stage}: {np.sum(np.sign(margins['bfloat16 logits'][stage]) != np.sign(exact))} of {len(exact)} wrong"
+        f"{stage}: {np.sum(np.sign(margins['bfloat16 logits'][stage]) != np.sign(exact))} of "
+        f"{len(exact)} wrong"
         for stage, exact in margins["float64"].items()
     )
     + ".",
 )
 
 # %% [markdown]
-# Mind the scales: the error is about the same on all three panels, the margin is not. In the first updates the error is as large as the margin itself: the share of pairs "in the right order" and the margin that you watch are mostly rounding. Later nobody notices.
+# (The first three columns are in nats: typical sizes, for float32 the largest.) Mind the scales of the figure: the error is about the same on all three panels, the margin is not. In the first updates the error is as large as the margin itself: the share of pairs "in the right order" and the margin that you watch are mostly rounding. Later nobody notices.
 #
 # Does it ruin DPO? The last column says no: what a pair pulls with, $\sigma(-\beta m)$ at $\beta=0.1$, hardly feels an error of a fraction of a nat. It ruins what you *read*, and whatever takes the exponential of a difference of log-probabilities, as policy gradients do. And the error grows with the number of tokens and of codes. Here are random numbers in Show-o's sizes,
 # 650 hidden tokens and 8,192 codes, as `bench/linear_logprob.py` measured them, with torch's own fused function beside:
 
 # %%
 for row in figures.stored_rows("linear_logprob_error.csv"):
-    print(
-        f"{float(row['nats_off']):9.1e} nats off in the sum over a picture: {row['form']} ({row['device']})"
-    )
+    print(f"{float(row['nats_off']):9.1e} nats a picture: {row['form']} ({row['device']})")
 
 # %% [markdown]
 # Float32 logits cost little as long as they are never held all at once. So there is no reason to bear it.
@@ -742,7 +757,8 @@ if stored:
     )
     show(
         figures.stored_figure(stored),
-        alt=f"How many times the least possible each form takes; the line at 1 is the floor. Measured on {words}. {missing}",
+        alt="How many times the least possible each form takes; the line at 1 is the floor. "
+        f"Measured on {words}. {missing}",
     )
     show(
         figures.roofline_figure(roofs, measured, stored=devices),
@@ -750,7 +766,6 @@ if stored:
     )
 else:
     print("No kernel has been measured in this copy yet; python course.py bench adds rows for your device.")
-print(missing)
 
 # %% [markdown]
 # In the first figure everything right of the line is time that neither bytes nor arithmetic explain; the scale is logarithmic. A mark *left* of it is no mistake: that floor is the memory's, and the data of a small case stays in the cache (section 1).
@@ -765,7 +780,8 @@ for head in dict.fromkeys((row["case"], row["models"], row["device"]) for row in
     for row in searches:
         if (row["case"], row["models"], row["device"]) == head:
             print(
-                f"   {float(row['seconds']):9.2f} s {float(row['times_as_fast']):6.1f} times as fast   {row['form']}"
+                f"{float(row['seconds']):7.2f} s{float(row['times_as_fast']):5.1f} times as fast  "
+                f"{row['form']}"
             )
 if not searches:
     print("No search has been measured in this copy yet; python bench/search.py does it.")
@@ -802,8 +818,8 @@ show(
     + ". Orange: parts with a kernel in this course.",
 )
 print(
-    f"all three kernels infinitely fast: {figures.speed_up(fused + shares[NORM]):.2f} times as fast;  "
-    f"the ladder of section 4, without any kernel: {climbed:.1f} times"
+    f"all three kernels infinitely fast: {figures.speed_up(fused + shares[NORM]):.2f} times as "
+    f"fast\nthe ladder of section 4, without any kernel: {climbed:.1f} times as fast"
 )
 figures.amdahl_explorer(parts)
 
@@ -822,22 +838,21 @@ products = (
     2 * sum(p.numel() for p in generator.blocks.parameters()) * 2 * N * generator.tokens
 )  # FLOP of a round
 print(
-    f"a round asks for {asked:.0f} operations: {1e3 * asked * home.call:.2f} ms of calls, at {1e6 * home.call:.1f} us each"
+    f"a round asks for {asked:.0f} operations: {1e3 * asked * home.call:.2f} ms of calls, at "
+    f"{1e6 * home.call:.1f} us each"
 )
 print(
-    f"its matrix products, {products / 1e9:.1f} GFLOP: {1e3 * products / home.peak:.2f} ms at the peak of {home.name}"
+    f"its matrix products, {products / 1e9:.1f} GFLOP, take {1e3 * products / home.peak:.2f} ms at the peak"
 )
 steps = {
     "masked_sample": lambda: masked_sample.reference(*drawn_from),
     "remask_step": lambda: remask_step.reference(*step),
 }
 saved = sum(lessons.operations(form) - 1 for form in steps.values())
-print(
-    f"one launch each for drawing and hiding would save {saved} of the {asked:.0f}; a CUDA graph asks for the whole round at once"
-)
+print(f"one launch each for drawing and hiding would save {saved} of the {asked:.0f}")
 
 # %% [markdown]
-# On a processor a call costs next to nothing, and the arithmetic is all. On a large GPU the same count gives the opposite: the products of this small round are done in a fraction of a millisecond, while hundreds of launches wait in line. There fusing should pay, and recording the whole round once, as a **CUDA graph**, should pay
+# On a processor a call costs next to nothing, and the arithmetic is all. On a large GPU the same count gives the opposite: the products of this small round are done in a fraction of a millisecond, while hundreds of launches wait in line. There fusing should pay, and recording the whole round once and asking for it in a single call, as a **CUDA graph**, should pay
 # more; rows of a GPU in section 6 say whether they do. A recorded round must never wait for the processor that asks for it. That is one more reason to pass the uniforms in, and to take k from the schedule.
 #
 # So before writing a kernel, ask in this order:

@@ -24,6 +24,7 @@
 # %%
 import json
 import os
+import textwrap
 
 import numpy as np
 import torch
@@ -56,7 +57,15 @@ SEED, DEVICE = 0, pick_device()
 
 cast = open_cast(SHOWO, VERIFIER, QUESTIONS, device=DEVICE, four_bit=FOUR_BIT)
 model, verifier, note = cast.model, cast.verifier, cast.note
-print(f"{note or 'Published weights: '}generator {cast.folders[0].name}, verifier {cast.folders[1].name}")
+print(note.strip() or "Published weights.")
+print(f"generator {cast.folders[0].name}, verifier {cast.folders[1].name}")
+
+
+def say(text, begin=""):
+    """Prints a long line folded, with `begin` before it."""
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    print(textwrap.fill(text, 78, initial_indent=begin, subsequent_indent=len(begin) * " ", **whole))
+
 
 # %% [markdown]
 # Four names at the top decide what you look at: a folder or hub id of Show-o, one of LLaVA-OneVision, a file with the verifier's questions, and whether the verifier
@@ -80,17 +89,24 @@ def numbers(module):
     return sum(p.numel() for p in module.parameters())
 
 
-rows = [("tokens a picture", ours.grid[0] * ours.grid[1], model.tokens), ("codes", ours.codebook_size, model.codebook_size),
-        ("pixels", "64 x 64", "{0} x {0}".format(model.grid[0] * 16)), ("steps by default", ours.config.steps, model.config.steps),
-        ("guidance by default", ours.config.guidance, model.config.guidance), ("words it can read", f"{len(VOCAB):,}", f"{len(model.words):,}"),
-        ("generator, parameters", f"{(numbers(ours) - numbers(ours.tokenizer)) / 1e6:.1f} M", f"{SHOWO_256.parameters() / 1e6:,.0f} M"),
-        ("verifier, parameters", f"{numbers(our_verifier) / 1e6:.1f} M", f"{LLAVA_7B.parameters() / 1e6:,.0f} M")]  # fmt: skip
+million = 1e6
+rows = [
+    ("tokens a picture", ours.grid[0] * ours.grid[1], model.tokens),
+    ("codes", ours.codebook_size, model.codebook_size),
+    ("pixels", "64 x 64", "{0} x {0}".format(model.grid[0] * 16)),
+    ("steps by default", ours.config.steps, model.config.steps),
+    ("guidance by default", ours.config.guidance, model.config.guidance),
+    ("words it can read", f"{len(VOCAB):,}", f"{len(model.words):,}"),
+    ("generator, parameters", f"{(numbers(ours) - numbers(ours.tokenizer)) / million:.1f} M",
+     f"{SHOWO_256.parameters() / million:,.0f} M"),
+    ("verifier, parameters", f"{numbers(our_verifier) / million:.1f} M",
+     f"{LLAVA_7B.parameters() / million:,.0f} M"),
+]  # fmt: skip
 print(f"{'':24}{'pictograms':>14}{'published':>14}")
 for what, small, large in rows:
     print(f"{what:24}{small!s:>14}{large!s:>14}")
-print(
-    f"\nthe verifier's questions: {', '.join(verifier.questions)}; clear from P(yes) {verifier.thresholds[0]} on, promising from {verifier.thresholds[1]} on"
-)
+print(f"\nthe verifier's questions: {', '.join(verifier.questions)}")
+print(f"clear from P(yes) {verifier.thresholds[0]} on, promising from {verifier.thresholds[1]} on")
 
 # %% [markdown]
 # The right column is of the published models, also where the tiny ones stand in. What changes is the scale, a thousandfold and more, and with it *where the difficulty is*: the search is the same, but a wrong mask or
@@ -106,13 +122,13 @@ from cotlib.models.published.files import open_weights
 for folder in cast.folders:
     weights, said = open_weights(folder), json.loads((folder / "config.json").read_text())
     print(f"{folder.name}: {', '.join(sorted({file.name for file in weights.files.values()}))}")
-    keys = ("_class_name", "architectures", "num_vq_tokens", "vocab_size", "mask_token_id", "mm_projector_type", "mm_vision_tower",
-            "hidden_size")  # fmt: skip
-    print("   config.json: " + ", ".join(f"{key} {said[key]}" for key in keys if key in said))
+    keys = ("_class_name", "architectures", "num_vq_tokens", "vocab_size", "mask_token_id",
+            "mm_projector_type", "mm_vision_tower", "hidden_size")  # fmt: skip
+    say(", ".join(f"{key} {said[key]}" for key in keys if key in said), "config.json: ")
     names = sorted(weights.shapes)
-    print(f"   {len(names)} tensors, for example")
+    print(f"{len(names)} tensors, for example")
     for name in [*names[1 :: max(1, len(names) // 5)]][:5]:
-        print(f"      {name}  {list(weights.shapes[name])}")
+        say(f"{name}  {list(weights.shapes[name])}", " ")
 
 # %% [markdown]
 # Three habits of the loaders in `cotlib.models.published`, all of which you would want in your own:
@@ -133,7 +149,7 @@ def refused(load_it):
     try:
         load_it()
     except UserError as error:
-        print("-", str(error).replace(f"{cast.folders[0].parent}{os.sep}", ""))
+        say(str(error).replace(f"{cast.folders[0].parent}{os.sep}", ""), "- ")
 
 
 refused(lambda: Showo.from_pretrained(cast.folders[1]))
@@ -143,16 +159,14 @@ refused(lambda: Magvit.from_pretrained(cast.folders[0]))
 # ### The same tensors under other names
 #
 # Show-o's transformer *is* Phi-1.5 with normalised queries and keys: without the prefix `showo.` its names are those of transformers' `PhiForCausalLM`, and so are its numbers. The image tokenizer keeps its own names. The verifier is the
-# interesting case. The paper's verifiers are saved in the format of LLaVA-NeXT, the code they were trained with. The model that computes here is transformers'. Both hold the same tensors, and their names
-# follow five rules:
+# interesting case. The paper's verifiers are saved in the format of LLaVA-NeXT, the code they were trained with. The model that computes here is `LlavaOnevisionForConditionalGeneration` of transformers 5. Both hold the
+# same tensors, and a name in the file becomes a name in the model by five rules:
 #
-# | in a LLaVA-NeXT file | in `LlavaOnevisionForConditionalGeneration`, transformers 5 |
-# |---|---|
-# | `model.embed_tokens.*`, `model.layers.*`, `model.norm.*` | `model.language_model.` and the same |
-# | `model.mm_projector.0.*` | `model.multi_modal_projector.linear_1.*` |
-# | `model.mm_projector.2.*` | `model.multi_modal_projector.linear_2.*` |
-# | `model.vision_tower.vision_tower.vision_model.*` | `model.vision_tower.*` |
-# | `model.image_newline`, `lm_head.weight` | the same |
+# - `model.embed_tokens.*`, `model.layers.*`, `model.norm.*` → `model.language_model.` and the same;
+# - `model.mm_projector.0.*` → `model.multi_modal_projector.linear_1.*`;
+# - `model.mm_projector.2.*` → `model.multi_modal_projector.linear_2.*`;
+# - `model.vision_tower.vision_tower.vision_model.*` → `model.vision_tower.*`;
+# - `model.image_newline`, `lm_head.weight` → the same.
 #
 # ### Exercise: map a name · difficulty 1 of 5 · 5 minutes
 
@@ -187,8 +201,10 @@ text = model.text_ids(PROMPT)
 print("text:", text)
 show(
     sequence_figure(model, PROMPT),
-    alt=f"A bar of {129 + model.tokens + 2} places. The first 129 are for the text and filled from the right: {129 - len(text)} pads, then {len(text)} tokens of text with their marks; then soi, {model.tokens} image tokens, "
-    "here all masked, and eoi. Below, enlarged, the tokens around the border with their ids.",
+    alt=f"A bar of {129 + model.tokens + 2} places. The first 129 are for the text and filled from "
+    f"the right: {129 - len(text)} pads, then {len(text)} tokens of text with their marks; then "
+    f"soi, {model.tokens} image tokens, here all masked, and eoi. Below, enlarged, the tokens "
+    "around the border with their ids; a dot stands for the blank before a word.",
 )
 
 # %% [markdown]
@@ -204,7 +220,8 @@ show(
 # %%
 predict(
     "11-mask",
-    "Of all pairs of places in the whole sequence of this prompt, pads included: in how many per cent may the first look at the second?",
+    "Of all pairs of places in the whole sequence of this prompt, pads included: in how many per "
+    "cent may the first look at the second?",
     low=0,
     high=100,
     unit="%",
@@ -217,8 +234,9 @@ mask = model.full_mask(ids)[0, 0]
 pads = 129 - len(text)
 show(
     mask_figure(mask, pads=pads),
-    alt=f"Rows look at columns, blue means may see. The {len(text)} rows of text form a small triangle; the picture's rows are one full block over text and picture; nobody but a pad sees a pad. "
-    "Right: the border in large, a staircase above, a full block below.",
+    alt=f"Rows look at columns, blue means may see. The {len(text)} rows of text form a small "
+    "triangle; the picture's rows are one full block over text and picture; nobody but a pad sees "
+    "a pad. Right: the border in large, a staircase above, a full block below.",
 )
 reveal("11-mask", round(100 * mask.float().mean().item()))
 
@@ -241,7 +259,7 @@ check("omni_mask", my_omni_mask)
 # %% [markdown]
 # ### What the mask allows to leave out
 #
-# Read it again, now as somebody who pays. **Text never sees the picture.** So its keys and values are the same in every step and for every candidate: computed once, kept. **Nobody sees a pad.** So pads need not be there at all, if positions are counted as if they were.
+# Read it again, now as somebody who pays. **Text never sees the picture.** So its keys and values are the same in every step and for every candidate: computed once, kept. **Nobody but a pad sees a pad.** So pads need not be there at all, if positions are counted as if they were.
 # **Only image codes may come out**, and only where a token is still masked. So the head, a matrix with 58,498 rows, runs with 8,192 of them, at the masked places.
 #
 # All of it is exact. Check: the plain way (everything runs, pads, both prompts, the whole head) against the lean one, guidance included.
@@ -262,12 +280,12 @@ for prompt in (PROMPT, ""):
 guided = (1 + w) * plain[0] - w * plain[1]
 gap = ((lean - guided).abs().max() / guided.std()).item()
 print(f"largest difference of {lean.numel():,} logits: {gap:.1e} of their standard deviation")
-print("\noperations of one path in one step, counted, TFLOP:   plain   without pads   lean")
+print("\nTFLOP of one path in one step, counted:   plain   without pads   lean")
 for name, size in (("Show-o 256", SHOWO_256), ("Show-o 512", SHOWO_512)):
     length = 20 + size.run  # text and picture
     no_pads = 2 * length * (size.token_flops(length) + 2 * size.width * size.layout.entries)
     lean_step = size.step_flops(20, size.layout.tokens / 2)  # half of the tokens masked
-    print(f"{name:52}{size.released_step_flops() / 1e12:8.2f}{no_pads / 1e12:15.2f}{lean_step / 1e12:7.2f}")
+    print(f"{name:40}{size.released_step_flops() / 1e12:8.2f}{no_pads / 1e12:15.2f}{lean_step / 1e12:7.2f}")
 released, step = SHOWO_256.released_step_flops(), SHOWO_256.step_flops(20, 128)
 
 # %% [markdown]
@@ -300,19 +318,21 @@ painted = tokenizer.decode(coded)
 cast.say()
 show(
     bits_figure(drawing[0], coded[0], tokenizer.config.bits, painted[0]),
-    alt=f"{note}A drawing, the sign of each of 13 bits at each of {len(coded[0])} places, and what the decoder paints from them. "
+    alt=f"{note}A drawing, the sign of each of 13 bits at each of {len(coded[0])} places, and what "
+    "the decoder paints from them. "
     + (
-        "Even a random encoder reacts to what it sees: most of its signs are alike on the paper and others on the dog."
+        "Even a random encoder reacts to what it sees: in several bits the dog stands out from the paper."
         if note
         else "The decoder's picture is close to the drawing."
     ),
 )
 print(
-    f"place 0: code {coded[0, 0].item()} = {coded[0, 0].item():013b}; {len(coded[0].unique())} different codes in this picture"
+    f"place 0: code {coded[0, 0].item()} = {coded[0, 0].item():013b}; {len(coded[0].unique())} "
+    "different codes in all"
 )
 
 # %% [markdown]
-# With random weights the decoded picture is noise, and yet the bits are instructive: each is a crude map of the picture, because patches that look alike get the same sign. A trained encoder chooses *which* maps, so that a decoder can paint from them.
+# With random weights the decoded picture is noise, and yet the bits are instructive: several are crude maps of the picture, since a sign depends on what is in and around its patch. A trained encoder chooses *which* maps, so that a decoder can paint from them.
 #
 # Two things can go wrong here without any error: reading the bits from the wrong end (a permutation of the codes, and the generator's words mean something else), and encoding in half precision, where a number near 0 may change its sign. Is the table of the file the one the formula says?
 
@@ -323,9 +343,7 @@ signs = torch.stack([(every >> (bits - 1 - c)) & 1 for c in range(bits)], dim=1)
 same_table = bool(torch.equal(signs, tokenizer.quantize.embedding.float().cpu()))
 whole = tokenizer.quantize.codes(signs.view(1, 64, 128, bits).permute(0, 3, 1, 2).to(model.device)).cpu()[0]
 round_trip = (whole == every).float().mean().item()
-print(
-    f"the file's table is the formula: {same_table}; codes that come back from their own signs: {round_trip:.0%}"
-)
+print(f"the file's table is the formula: {same_table}; codes that come back from signs: {round_trip:.0%}")
 
 # %% [markdown]
 # ## 5 Reading P(yes)
@@ -335,7 +353,8 @@ print(
 # %%
 from cotlib.models.published.llava import BEFORE, tokens
 
-print(BEFORE + "[picture]" + verifier.text(CLARITY, PROMPT)[0])
+for line in (BEFORE + "[picture]" + verifier.text(CLARITY, PROMPT)[0]).strip().splitlines():
+    say(line)
 with torch.no_grad():
     visual = verifier.visual_tokens(to_pil(drawing))[0]
 asked = sum(len(tokens(verifier.words, part)) for part in (BEFORE, *verifier.text(CLARITY, PROMPT)))
@@ -365,12 +384,13 @@ check("answer_p_yes", my_answer_p_yes)
 # %% [markdown]
 # ### The released reading
 #
-# The paper's code reads something else. It lets the model *sample* its answer and takes the probability after the **sampling filters**: only the likeliest words that together hold 0.8 are kept, the others get 0, and the rest shares what is left. It also looks at small letters only. What comes of it?
+# The paper's code reads something else. It lets the model *sample* its answer and takes the probability after the **sampling filters**: only the likeliest words that together hold 0.8 are kept, the others get 0, and the kept ones are scaled up until they add up to 1. It also looks at small letters only. What comes of it?
 
 # %%
 predict(
     "11-saturated",
-    "Many right pictures have a P(yes) between 0.81 and 0.99. How many different scores does the released reading give them?",
+    "Many right pictures have a P(yes) between 0.81 and 0.99. How many different scores does the "
+    "released reading give them?",
     low=0,
     high=100,
 )
@@ -398,7 +418,9 @@ show(
     readings_figure(
         margins.tolist(), {"from the margin": plain_read.tolist(), "released code": their_read.tolist()}
     ),
-    alt=f"The reading from the margin rises smoothly. The released one is 0 below P(yes) 0.2 and 1 above 0.8: {distinct} value for everything from 0.81 to 0.99. In between the two lines are one.",
+    alt="The reading from the margin rises smoothly. The released one is 0 below P(yes) 0.2 and 1 "
+    f"above 0.8: {distinct} value for everything from 0.81 to 0.99. In between the two lines are "
+    "one.",
 )
 
 # %% [markdown]
@@ -430,11 +452,12 @@ stopped = [one for one in board if one.stopped is not None]
 cast.say()
 show(
     board_figure(board, **thresholds, title=f'"{PROMPT}": PARM, {N} paths'),
-    alt=f"{note}A row for each of {N} paths, some of their guesses from left to right with the answer to CLARITY below each; blue means clear. There POTENTIAL is asked once: green goes on, red stops. {len(stopped)} paths stopped; "
-    f"path {outcome.chosen[0] + 1} has the star.",
+    alt=f"{note}A row for each of {N} paths, some of their guesses from left to right with the "
+    "answer to CLARITY below each; blue means clear. There POTENTIAL is asked once: green goes "
+    f"on, red stops. {len(stopped)} paths stopped; path {outcome.chosen[0] + 1} has the star.",
 )
-print(f"{ledger.generator_token_passes:,} token passes, {ledger.decodes} pictures decoded; asked: "
-      + ", ".join(f"{question} {times}" for question, times in ledger.verifier_calls.items()) + f"; {ledger.seconds:.1f} s")  # fmt: skip
+print(f"{ledger.generator_token_passes:,} token passes, {ledger.decodes} decoded; asked: "
+      + ", ".join(f"{question} {times}" for question, times in ledger.verifier_calls.items()))  # fmt: skip
 
 # %% [markdown]
 # Read a row: a guess of the whole picture after each step; CLARITY is asked until the first yes; there POTENTIAL decides, once; what is left is asked FINAL, and the surest yes is handed over. It is drawn as in the paper's figure of PARM, but from this run. (Where many steps were asked, some columns are left out.)
@@ -448,12 +471,13 @@ survivors = [one.number for one in board if one.stopped is None]
 equal = [torch.equal(outcome.paths[0][k].codes, whole.paths[0][k].codes) for k in survivors]
 saved = 1 - ledger.generator_token_passes / whole_ledger.generator_token_passes
 print(f"{sum(equal)} of {len(equal)} surviving paths have the codes of best-of-{N}")
-print(f"token passes saved: {saved:.0%}; questions: {sum(ledger.verifier_calls.values())} instead of {sum(whole_ledger.verifier_calls.values())}")  # fmt: skip
+questions = [sum(each.verifier_calls.values()) for each in (ledger, whole_ledger)]
+print(f"token passes saved: {saved:.0%}; questions: {questions[0]} instead of {questions[1]}")
 
 # %% [markdown]
 # ## 7 Who takes the time
 #
-# Already in notebook 06 asking ate part of what stopping saved. Here the verifier is more than five times as large as the generator, and reads some 920 tokens for each question. What that means can be **counted** before anything is run: a matrix product with m numbers takes 2 m operations a token, attention 4 D a pair of tokens and layer, with D the width.
+# Already in notebook 06 asking ate part of what stopping saved. Here the verifier is more than five times as large as the generator, and reads some 920 tokens for each question: 730 of the picture and, in the released wording of CLARITY, about 190 of text. What that means can be **counted** before anything is run: a matrix product with m numbers takes 2 m operations a token, attention 4 D a pair of tokens and layer, with D the width.
 #
 # Take PARM with twenty candidates, all of them clear for the first time after step 10 (the paper reports 8 to 12 of 18), and let half of them be rejected there.
 
@@ -482,7 +506,8 @@ share = search.verifier / search.total
 reveal("11-share", round(100 * share))
 show(
     work_figure(searches),
-    alt="Operations for one prompt, counted at the published sizes, by generator, decoder and verifier. In every PARM the verifier's part is by far the longest. "
+    alt="Operations for one prompt, counted at the published sizes, by generator, decoder and "
+    "verifier. In every PARM the verifier's part is by far the longest. "
     + "; ".join(
         f"{name}: {work.total / 1e12:,.0f} TFLOP, {work.verifier / work.total:.0%} of it the verifier's"
         for name, work in searches.items()
@@ -492,7 +517,7 @@ show(
 
 # %% [markdown]
 # - **Judging outweighs generating.** Twenty paths through ten CLARITY questions each cost several times what all drawing costs.
-# - **Stopping saves what is cheap.** It spares a quarter of the drawing and next to nothing of the asking: a stopped path is only not asked FINAL. Compare the second and the third bar: hardly a difference.
+# - **Stopping saves what is cheap.** It spares nearly a quarter of the drawing and next to nothing of the asking: a stopped path is only not asked FINAL. Compare the second and the third bar: hardly a difference.
 # - **Asking later saves what is dear.** In the paper nothing is clear in the first steps; who asks from step 7 on spares six questions of ten. It is the largest saving in the figure, and needs no new idea: `ask_from`.
 #
 # What would be right at *equal* cost? For the price of this PARM, how many candidates could best-of-N draw and ask?
@@ -500,12 +525,11 @@ show(
 # %%
 one_more = (best_of_n(Crew(n=21)).total - best_of_n(crew).total) / 1e12
 afford = int(20 + (search.total / 1e12 - searches["best of 20"].total / 1e12) / one_more)
-print(
-    f"a further candidate of best-of-N: {one_more:.1f} TFLOP;  for the price of PARM with 20: best of {afford}"
-)
+print(f"a further candidate of best-of-N: {one_more:.1f} TFLOP; for PARM's price: best of {afford}")
 asked_late = searches["PARM, asked from step 7"]
 print(
-    f"asked from step 7: best of {int(20 + (asked_late.total - searches['best of 20'].total) / 1e12 / one_more)}"
+    "asked from step 7: best of "
+    f"{int(20 + (asked_late.total - searches['best of 20'].total) / 1e12 / one_more)}"
 )
 
 # %% [markdown]
@@ -531,11 +555,14 @@ print("GenEval, 553 prompts x 4, best of 20: " + ", ".join(f"{name} {h:.0f} h" f
 GB = torch.cuda.get_device_properties(DEVICE).total_memory / 1e9 if DEVICE.type == "cuda" else 24
 show(
     memory_figure(crew, round(GB)),
-    alt=f"What PARM with Show-o 256 and the verifier of 7 B holds in each phase on a card of {round(GB)} GB, counted: weights of generator and verifier, and all else with the largest chunks that fit. Dotted lines are other cards.",
+    alt="What PARM with Show-o 256 and the verifier of 7 B holds in each phase on a card of "
+    f"{round(GB)} GB, counted: weights of generator and verifier, and all else with the largest "
+    "chunks that fit. Dotted lines are other cards.",
 )
 for gb, other in ((16, crew), (16, Crew(four_bit=True)), (24, crew), (16, Crew(SHOWO_512, four_bit=True))):
     size = "512" if other.generator is SHOWO_512 else "256"
-    print(f"{gb} GB, Show-o {size}, verifier {'in 4 bits' if other.four_bit else 'in half precision'}:\n   {advice(plan(other, gb), gb)}")  # fmt: skip
+    print(f"{gb} GB, Show-o {size}, verifier {'in 4 bits' if other.four_bit else 'in half precision'}:")
+    say(advice(plan(other, gb), gb), "   ")
 
 # %%
 planner_slider(gb=round(GB))
@@ -551,8 +578,16 @@ from cotlib.models.published.sizes import LlavaSizes, ShowoSizes
 
 few, part = 4, 2
 verifier.forget()
-sizes_here = Crew(ShowoSizes.of(model), LlavaSizes.of(verifier.model), tokenizer.config, n=few, text=len(text), asked=asked,
-                  number=model.phi.lm_head.weight.element_size(), form="kernels" if DEVICE.type == "cuda" else "cpu")  # fmt: skip
+sizes_here = Crew(
+    ShowoSizes.of(model),
+    LlavaSizes.of(verifier.model),
+    tokenizer.config,
+    n=few,
+    text=len(text),
+    asked=asked,
+    number=model.phi.lm_head.weight.element_size(),
+    form="kernels" if DEVICE.type == "cuda" else "cpu",
+)
 kept = model.chunks.size, tokenizer.chunks.size, verifier.chunks.size
 model.chunks.size = tokenizer.chunks.size = verifier.chunks.size = part
 with Peak(model, verifier.model) as peak:
@@ -583,8 +618,10 @@ for row in published("show-o"):
 # With weights on disk, a line of this table is one command. Prompts are GenEval's own file, read as it is; the judge is a folder with a Mask2Former and a CLIP. It can be stopped and goes on where it was:
 #
 # ```
-# python -m cotlib evaluate --model show-o --verifier parm --questions my_questions.json --strategy parm -n 20 \
-#     --judge judge --prompts evaluation_metadata.jsonl --seeds 0,1,2,3 --paper-compatible --json parm.json
+# python -m cotlib evaluate --model show-o --verifier parm \
+#     --questions my_questions.json --strategy parm -n 20 \
+#     --judge judge --prompts evaluation_metadata.jsonl \
+#     --seeds 0,1,2,3 --paper-compatible --json parm.json
 # ```
 #
 # `--paper-compatible` follows the released loop with its quirks (temperature carried over from path to path, the saturated reading); leave it out for the corrected one. Differences to expect even then: another training run of the detector, other libraries, sampled answers there and the likeliest word here.
@@ -595,7 +632,8 @@ for row in published("show-o"):
 from cotlib.models.published.sources import SOURCES
 
 for source in SOURCES:
-    print(f"{source.hub:48} about {source.gb:5.2g} GB  {source.licence.strip('*')}\n      {source.basis}")
+    print(f"{source.hub:46} about {source.gb:5.2g} GB  {source.licence.strip('*')}")
+    say(source.basis, "      ")
 
 # %% [markdown]
 # **The paper's own checkpoints carry no licence that could be found.** Without one you have no permission beyond what the law gives you anyway; ask the authors before you publish anything made with them. Show-o, its tokenizer and LLaVA-OneVision carry free licences, by their tags.
@@ -606,7 +644,7 @@ for source in SOURCES:
 #
 # - A search that knows two interfaces does not notice that the models behind them became a thousand times larger.
 # - Loading is comparing names. Refuse early, in one sentence.
-# - The mask tells what may be computed once: text never sees the picture, nobody sees a pad.
+# - The mask tells what may be computed once: text never sees the picture, nobody but a pad sees a pad.
 # - A code is thirteen signs; reading them from the wrong end raises no error and spoils everything.
 # - Read P(yes) from the margin. After sampling filters a sure verifier cannot tell its candidates apart.
 # - Count before you run. With a verifier five times as large as the generator, *when to ask* matters more than *whom to stop*.
@@ -618,7 +656,7 @@ score("11")
 # %% [markdown]
 # ## The end of the course
 #
-# You began with twenty drawings of a dog and a couch, some right and some wrong. Here is what the course made of that, on the 300 test prompts, read from the stored results; on the left the notebook that tells how. Passes are token passes for a prompt, asked are the verifier's answers.
+# You began with twenty drawings of a dog and a couch, some right and some wrong. Here is what the course made of that, on the 300 test prompts, read from the stored results; on the left the notebook that tells how. Passes are token passes for a prompt, asked are the verifier's answers. (The rows of 08 and 09 rest on two seeds, the others on three; so the table of notebook 09 differs from them in the third digit.)
 
 # %%
 from cotlib.lab.kernel_figures import stored_rows
@@ -630,12 +668,19 @@ try:
 except UserError as error:
     kept, systems = {}, {}
     print(error)
-STORY = {"single": ("00", "one picture"), "oracle": ("03", "a perfect choice among 20 (a bound)"),
-         "logprob": ("04", "best of 20: own log-probability"), "orm": ("04", "best of 20: fine-tuned ORM"),
-         "prm": ("05", "ask at every step: PRM"), "parm": ("06", "clear, then promising: PARM"),
-         "halving": ("06", "PARM's questions, half stop each time"), "parm++": ("07", "PARM, then words and a correction: PARM++"),
-         "dpo single": ("08", "one picture, tuned by DPO"), "dpo orm": ("09", "best of 20: DPO and fine-tuned ORM")}  # fmt: skip
-print(f"{'':46}right    95 %        passes  asked")
+STORY = {
+    "single": ("00", "one picture"),
+    "oracle": ("03", "a perfect choice among 20 (a bound)"),
+    "logprob": ("04", "best of 20: own log-probability"),
+    "orm": ("04", "best of 20: fine-tuned ORM"),
+    "prm": ("05", "ask at every step: PRM"),
+    "parm": ("06", "clear, then promising: PARM"),
+    "halving": ("06", "PARM's questions, half stop each time"),
+    "parm++": ("07", "words and a correction on top: PARM++"),
+    "dpo single": ("08", "one picture, tuned by DPO"),
+    "dpo orm": ("09", "best of 20: DPO and fine-tuned ORM"),
+}
+print(f"{'':45}right  95 %          passes asked")
 for name, (number, words) in STORY.items():
     row = kept.get(name) or systems.get(name.removeprefix("dpo "))
     if row:
@@ -645,7 +690,8 @@ for name, (number, words) in STORY.items():
         }
         low, high = row["ci95"]
         print(
-            f"{number}  {words:42}{row['overall']:.3f}  {low:.2f} to {high:.2f}{spent['token_passes']:9,.0f}{spent['verifier_calls']:7.0f}"
+            f"{number}  {words:41}{row['overall']:.3f}  {low:.2f} to "
+            f"{high:.2f}{spent['token_passes']:8,.0f}{spent['verifier_calls']:6.0f}"
         )
 fastest = {
     (row["case"], row["models"], row["device"]): row
@@ -655,7 +701,8 @@ fastest = {
 for (case, models, device), row in fastest.items():
     print(f"10  {case}, {models}, {device}:")
     print(
-        f"      {float(row['times_as_fast']):.1f} times as fast as the released loop, the same questions asked"
+        f"      {float(row['times_as_fast']):.1f} times as fast as the released loop, the same "
+        "questions asked"
     )
 
 # %% [markdown]
