@@ -412,9 +412,15 @@ def lab(place: Place, extra: list) -> int:
     nor looks for updates, as a class may be without network; what the user set beats them."""
     settings = [str(ROOT / "cotlib" / "lab" / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, settings))
-    page = [] if any(argument.endswith(".ipynb") for argument in extra) else ["notebooks/00_welcome.ipynb"]
+    named = [argument for argument in extra if argument.endswith(".ipynb")]
+    page = [] if named else [str(Path("notebooks", "00_welcome.ipynb"))]
     is_root = getattr(os, "geteuid", lambda: 1)() == 0  # as in containers, where Jupyter refuses to start
-    return call(place, "-m", "jupyterlab", *(["--allow-root"] if is_root else []), *page, *extra)
+    flags = ["--allow-root"] if is_root else []
+    if all(
+        ROOT in (ROOT / name).resolve().parents for name in named
+    ):  # then links from notebooks to docs/ work
+        flags.append(f"--ServerApp.root_dir={ROOT}")
+    return call(place, "-m", "jupyterlab", *flags, *page, *extra)
 
 
 def run(place: Place, extra: list) -> int:

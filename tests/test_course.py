@@ -192,6 +192,24 @@ def test_triton_is_pinned_only_beside_the_torch_it_was_tested_with():
     assert "triton" not in course.constraints_for(committed, "2.11.0+cu128", True)
 
 
+def test_lab_serves_the_whole_course_but_for_somebody_elses_notebook(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(course, "call", lambda place, *arguments: asked.append(arguments) or 0)
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "")
+    whole = f"--ServerApp.root_dir={ROOT}"
+    for extra in (
+        [],
+        ["--no-browser"],
+        ["notebooks/04_orm.ipynb"],
+        [str(ROOT / "notebooks" / "04_orm.ipynb")],
+    ):
+        course.lab(None, extra)
+        pages = [argument for argument in asked[-1] if argument.endswith(".ipynb")]
+        assert whole in asked[-1] and len(pages) == 1 and (ROOT / pages[0]).is_file()
+    course.lab(None, [str(tmp_path / "theirs.ipynb")])
+    assert whole not in asked[-1]
+
+
 def test_torch_has_the_version_that_pip_goes_by(tmp_path, monkeypatch):
     """As with the CUDA build on PyPI, whose own name has a part that pip would not find."""
     (tmp_path / "torch.py").write_text("__version__ = '2.13.0+cu130'", "utf-8")
