@@ -416,9 +416,7 @@ def lab(place: Place, extra: list) -> int:
     page = [] if named else [str(Path("notebooks", "00_welcome.ipynb"))]
     is_root = getattr(os, "geteuid", lambda: 1)() == 0  # as in containers, where Jupyter refuses to start
     flags = ["--allow-root"] if is_root else []
-    if all(
-        ROOT in (ROOT / name).resolve().parents for name in named
-    ):  # then links from notebooks to docs/ work
+    if all(ROOT in (ROOT / name).resolve().parents for name in named):  # then their links to docs/ open
         flags.append(f"--ServerApp.root_dir={ROOT}")
     return call(place, "-m", "jupyterlab", *flags, *page, *extra)
 
