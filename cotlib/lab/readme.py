@@ -112,7 +112,7 @@ NAMES = {
     "single": "one picture", "logprob": "generator's own confidence", "orm-zs": "ORM, zero-shot", "orm": "ORM, fine-tuned",
     "prm-zs": "PRM, zero-shot", "prm": "PRM, fine-tuned", "parm": "PARM", "halving": "PARM's verifier, successive halving",
     "parm++": "PARM++, local edit",
-    "parm++ redraw": "PARM++, plain re-drawing", "parm++ anew": "PARM++, drawn anew as in the paper",
+    "parm++ redraw if faulty": "PARM++, plain re-drawing", "parm++ anew": "PARM++, drawn anew as in the paper",
     "parm++ upper bound": "PARM++, the judge reflects (bound)", "oracle": "the judge picks (bound)",
 }  # fmt: skip
 
