@@ -413,12 +413,13 @@ def lab(place: Place, extra: list) -> int:
     settings = [str(ROOT / "cotlib" / "lab" / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, settings))
     named = [argument for argument in extra if argument.endswith(".ipynb")]
-    page = [] if named else [str(Path("notebooks", "00_welcome.ipynb"))]
     is_root = getattr(os, "geteuid", lambda: 1)() == 0  # as in containers, where Jupyter refuses to start
     flags = ["--allow-root"] if is_root else []
     if all(ROOT in (ROOT / name).resolve().parents for name in named):  # then their links to docs/ open
         flags.append(f"--ServerApp.root_dir={ROOT}")
-    return call(place, "-m", "jupyterlab", *flags, *page, *extra)
+    if not named:  # the address that is printed leads there, too
+        flags.append("--LabApp.default_url=/lab/tree/notebooks/00_welcome.ipynb")
+    return call(place, "-m", "jupyterlab", *flags, *extra)
 
 
 def run(place: Place, extra: list) -> int:
