@@ -211,7 +211,6 @@ def run_table(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from cotlib.assets import data_dir
-    from cotlib.lab.together_figures import paper_table_figure
     from cotlib.several import only_alone
     from cotlib.tables import paper, retrained, search
     from cotlib.world import benchmark
@@ -251,24 +250,30 @@ def run_table(options: argparse.Namespace) -> None:
         print(retrained.text(retrained.run(prompts, pair, plan, out, watch)))
         return
     given |= {"generators": generators} if generators else {}
-    result = paper.run(prompts, paper.PaperPlan(options.n, **given), out, watch)
-    paper_table_figure(result).savefig(out.with_suffix(".png"), dpi=110)
-    print(paper.text(result))
+    show_paper(paper.run(prompts, paper.PaperPlan(options.n, **given), out, watch), out)
 
 
 def run_retime(which: str, out: Path, prompts: list[dict], watch) -> None:
     """Takes the seconds of a table's rows anew, side by side, and prints the table."""
-    from cotlib.lab.together_figures import paper_table_figure
     from cotlib.tables import paper, search, timing
 
     if which == "retrained":
         raise UserError("this table shows no seconds; --retime is for paper and search")
     result = timing.retime(out, prompts, watch=watch)
-    if which == "paper":
-        paper.write_csv(result, out.with_suffix(".csv"))
-        out.with_suffix(".md").write_text(paper.markdown(result) + "\n", encoding="utf-8")
-        paper_table_figure(result).savefig(out.with_suffix(".png"), dpi=110)
-    print((paper if which == "paper" else search).text(result))
+    if which == "search":
+        print(search.text(result))
+        return
+    paper.write_forms(result, out)
+    show_paper(result, out)
+
+
+def show_paper(result: dict, out: Path) -> None:
+    """Draws the paper's table beside the file `out` and prints it."""
+    from cotlib.lab.together_figures import paper_table_figure
+    from cotlib.tables import paper
+
+    paper_table_figure(result).savefig(out.with_suffix(".png"), dpi=110)
+    print(paper.text(result))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

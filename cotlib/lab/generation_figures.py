@@ -43,8 +43,8 @@ def attention_figure(masks: Sequence[Tensor], words: Sequence[str], titles: Sequ
         kind[text:, :text] *= 2
         kind[text:, text:] *= 3
         ax.pcolormesh(edges, edges, kind, cmap=colors, vmin=0, vmax=3)
-        side = round(image**0.5)  # a line after every word, then after every row of image tokens
-        for at in (*edges[1 : text + 1], *edges[text + side :: side]):
+        across = round(image**0.5)  # a line after every word, then after every row of image tokens
+        for at in (*edges[1 : text + 1], *edges[text + across :: across]):
             ax.axhline(at, color="white", linewidth=0.7, marker="")
             ax.axvline(at, color="white", linewidth=0.7, marker="")
         ax.set(xlim=(0, total), ylim=(total, 0), aspect="equal")

@@ -146,8 +146,7 @@ def run(prompts: list[dict], plan: PaperPlan, out: Path, watch: Watch | None = N
     parts = {generator: joined(lines) for generator, lines in seeds.items()}
     result = summarise(parts, plan)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    write_csv(result, out.with_suffix(".csv"))
-    out.with_suffix(".md").write_text(markdown(result) + "\n", encoding="utf-8")
+    write_forms(result, out)
     return result
 
 
@@ -244,6 +243,12 @@ def markdown(result: dict) -> str:
     lines.append(f"\n{row['prompts']} held-out prompts, {seeds} seed{'s' * (seeds > 1)}, N = {row['n']}; interval: bootstrap over prompts; "
                  f"costs a prompt, {about_seconds(result['rows'])}; paper: the published overall score of Show-o's system of that name.")  # fmt: skip
     return "\n".join(lines)
+
+
+def write_forms(result: dict, out: Path) -> None:
+    """The table as CSV and as Markdown, beside the JSON file `out`."""
+    write_csv(result, out.with_suffix(".csv"))
+    out.with_suffix(".md").write_text(markdown(result) + "\n", encoding="utf-8")
 
 
 def write_csv(result: dict, file: Path) -> None:

@@ -330,19 +330,22 @@ def cost_of(entry: Mapping, name: str = "") -> dict[str, float]:
     """{"seconds", "passes", "calls"} for one picture handed over, from a strategy's entry in a table.
 
     entry: {"ledger": as `Ledger.as_dict`, "prompts": int, "seeds": int or list, "n": int}; the seconds of "timed" where
-    `tables.timing` has taken them. Seconds are those of one core, without the judge's; passes are thousands. Of "single" all n pictures are handed over, so the cost is shared
-    by n (they also share the first round, a picture alone is a little dearer).
+    `tables.timing` has taken them. Seconds are those of one core, without the judge's; passes are thousands. Of "single"
+    all n pictures are handed over, so the cost is shared by n (they also share the first round, a picture alone is a
+    little dearer).
     """
     ledger, seeds = entry["ledger"], entry["seeds"]
     handed_over = entry.get("n", 1) if name == "single" else 1
     drawn = entry["prompts"] * (seeds if isinstance(seeds, int) else len(seeds))
-    timed = entry.get("timed") or {
-        "seconds": ledger["seconds"] - ledger.get("seconds_by", {}).get("judge", 0.0),
-        "prompts": drawn,
-    }
+    timed = entry.get("timed") or {"seconds": seconds_of_search(ledger), "prompts": drawn}
     return {"seconds": timed["seconds"] / timed["prompts"] / handed_over,
             "passes": ledger["generator_token_passes"] / drawn / handed_over / 1000,
             "calls": shown_to_verifier(ledger["verifier_calls"]) / drawn / handed_over}  # fmt: skip
+
+
+def seconds_of_search(ledger: Mapping) -> float:
+    """Seconds of a ledger in its plain form without the judge's: it scores, and takes no part in a search."""
+    return ledger["seconds"] - ledger.get("seconds_by", {}).get("judge", 0.0)
 
 
 def about_seconds(rows: Iterable[Mapping]) -> str:

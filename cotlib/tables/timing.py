@@ -15,7 +15,7 @@ from cotlib.errors import UserError
 from cotlib.evaluation import versions
 from cotlib.resumable import Watch, measure_all
 from cotlib.tables import paper
-from cotlib.tables.search import Cast, cost_of
+from cotlib.tables.search import Cast, cost_of, seconds_of_search
 
 
 def retime(
@@ -67,10 +67,6 @@ def rows_of(table: dict) -> dict[str, dict[str, dict]]:
 
 
 def seconds_of(who: Cast, metadata: dict, names: tuple[str, ...], n: int) -> dict[str, float]:
-    """{search: seconds of one prompt} without the judge's: it scores, and takes no part in a search."""
+    """{search: seconds of one prompt}, without the judge's."""
     entries = paper.measure_prompt(who, metadata, names, n, seed=0)["strategies"]
-    ledgers = {name: entry["ledger"] for name, entry in entries.items()}
-    return {
-        name: spent["seconds"] - spent.get("seconds_by", {}).get("judge", 0.0)
-        for name, spent in ledgers.items()
-    }
+    return {name: seconds_of_search(entry["ledger"]) for name, entry in entries.items()}
